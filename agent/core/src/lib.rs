@@ -1,0 +1,1 @@
+//! What the agent decides; it does nothing itself

@@ -1,0 +1,1 @@
+//! The agent: PID 1 of the default side, resident of the target

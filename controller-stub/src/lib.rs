@@ -1,0 +1,1 @@
+//! The agent tests' controller: scripted answers, faults as data, its own oracle

@@ -1,0 +1,1 @@
+//! The management controller and its command line

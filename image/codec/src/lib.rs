@@ -1,0 +1,1 @@
+//! Building images: importers, compression, library access

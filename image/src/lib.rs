@@ -1,0 +1,1 @@
+//! Manifest, chunk index and packs as pure values

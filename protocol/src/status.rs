@@ -1,0 +1,243 @@
+//! What a server says of itself. Signed with the device key, from either side; the answer to it is
+//! a directive.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::directive::BootMethod;
+use crate::id::{Generation, Nonce, PoolId, ServerId};
+use crate::inventory::Inventory;
+use crate::limits;
+use crate::refusal::{Refusal, within};
+use crate::verify::Message;
+
+/// One report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Fields that the receiver must understand or refuse the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub crit: Vec<String>,
+    /// The pool the server believes to be in.
+    pub pool: PoolId,
+    /// The server.
+    pub server: ServerId,
+    /// Random; the answer must repeat it.
+    pub nonce: Nonce,
+    /// Random, drawn once per boot: a new one means that the server was restarted.
+    pub boot: Nonce,
+    /// Counts the statuses of this boot from 0.
+    pub sequence: u64,
+    /// The side that is running.
+    pub side: Side,
+    /// The agent's version.
+    pub agent: String,
+    /// Generation of the last order accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// What the target was last sealed as; gone once it is unsealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealReport>,
+    /// What the server is doing.
+    pub standing: Standing,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+    /// Hardware; in the first status of each boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Inventory>,
+    /// SHA-256 of the default partition, once it has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_partition: Option<Sha256>,
+    /// Proof that somebody invited this server; it yields `pending` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join_token: Option<String>,
+}
+
+/// Which side of the server is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The small trusted system.
+    Default,
+    /// The server's present purpose.
+    Target,
+}
+
+/// What the target was sealed as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealReport {
+    /// Under which generation.
+    pub generation: Generation,
+    /// Server type.
+    pub server_type: String,
+    /// Image name.
+    pub image: String,
+    /// Image version.
+    pub version: u64,
+    /// SHA-256 of the image's OCI manifest.
+    pub manifest: Sha256,
+    /// Boots into it since, without an `up`.
+    #[serde(default)]
+    pub attempts: u32,
+}
+
+/// What the server is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Standing {
+    /// In default, waiting for an order.
+    Idle,
+    /// Purposing; `stage` is the last one that was reached.
+    Purposing {
+        /// Last stage reached.
+        stage: Stage,
+        /// Bytes of the image dealt with.
+        done_bytes: u64,
+        /// Bytes of the image.
+        total_bytes: u64,
+        /// Bytes dealt with in each second, lately.
+        bytes_per_s: u64,
+    },
+    /// About to leave for the target.
+    Leaving {
+        /// How.
+        method: BootMethod,
+    },
+    /// In default, and staying there on orders.
+    Staying,
+    /// The last order could not be carried out.
+    Failed {
+        /// Why.
+        fault: Fault,
+    },
+    /// The target runs.
+    Up {
+        /// How busy it is.
+        load: Load,
+    },
+    /// The target leaves for default on orders.
+    Returning,
+}
+
+/// The stages of a purposing, in their order. A stage is reported when it was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The directive was verified and recorded.
+    Accepted,
+    /// The plan stands; nothing was changed yet.
+    Planned,
+    /// The old target can no longer be booted.
+    Unsealed,
+    /// All chunks but the heads are on the disk.
+    Written,
+    /// All of it was read back past the cache.
+    Audited,
+    /// Settings are in place and were verified.
+    Configured,
+    /// The target is whole, and the journal says so.
+    Sealed,
+    /// The firmware will boot it next.
+    Armed,
+}
+
+/// How busy a target is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Load {
+    /// One-minute load average, in thousandths.
+    pub load_milli: u64,
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// Memory in use, in bytes.
+    pub memory_used_bytes: u64,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Whose it is to mend.
+    pub blame: Blame,
+    /// Stable name, for programs.
+    pub code: String,
+    /// One line for people: the thing, the place, the way out.
+    pub message: String,
+    /// The last stage reached before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+}
+
+/// Whose fault a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The directive was wrong.
+    Controller,
+    /// The image, or a source that serves it.
+    Image,
+    /// Disk or firmware.
+    Device,
+    /// The way between.
+    Network,
+    /// The server's own configuration on its default partition.
+    Configuration,
+    /// The agent itself.
+    Agent,
+}
+
+impl Fault {
+    /// A fault whose message is cut to the wire's limit, at a character.
+    pub fn new(blame: Blame, code: &str, message: &str, stage: Option<Stage>) -> Self {
+        let mut end = message.len().min(limits::FAULT_MESSAGE_BYTES);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self {
+            blame,
+            code: code.into(),
+            message: message[..end].into(),
+            stage,
+        }
+    }
+}
+
+/// What the receiver of a status knows.
+#[derive(Clone, Debug)]
+pub struct StatusExpected {
+    /// Its pool.
+    pub pool: PoolId,
+    /// The server whose address the status came to.
+    pub server: ServerId,
+}
+
+impl Message for Status {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.repave.status.v1+json";
+    type Expected = StatusExpected;
+    type Finding = ();
+
+    fn critical(&self) -> &[String] {
+        &self.crit
+    }
+
+    fn check(&self, expected: &StatusExpected) -> Result<(), Refusal> {
+        if self.pool != expected.pool {
+            return Err(Refusal::OtherPool {
+                found: self.pool.clone(),
+                own: expected.pool.clone(),
+            });
+        }
+        if self.server != expected.server {
+            return Err(Refusal::OtherServer {
+                found: self.server,
+                own: expected.server,
+            });
+        }
+        if let Some(inventory) = &self.inventory {
+            let limit = limits::INVENTORY_ENTRIES as u64;
+            within("disks", inventory.disks.len() as u64, limit)?;
+            within("NICs", inventory.nics.len() as u64, limit)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Whole roads on virtual machines, and the demo
