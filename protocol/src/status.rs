@@ -238,6 +238,15 @@ impl Message for Status {
             within("disks", inventory.disks.len() as u64, limit)?;
             within("NICs", inventory.nics.len() as u64, limit)?;
         }
+        if let Standing::Failed { fault } = &self.standing {
+            let limit = limits::FAULT_MESSAGE_BYTES as u64;
+            within("fault message", fault.message.len() as u64, limit)?;
+            within(
+                "fault code",
+                fault.code.len() as u64,
+                limits::NAME_BYTES as u64,
+            )?;
+        }
         Ok(())
     }
 }
