@@ -32,5 +32,6 @@ pub use refusal::Refusal;
 pub use settings::{InterfaceSettings, Settings, SettingsFile};
 pub use signature::{PublicKey, SigningKey};
 pub use status::{Blame, Fault, Load, SealReport, Side, Stage, Standing, Status, StatusExpected};
+pub use strict::strict_json;
 pub use trust::{TrustDocument, TrustExpected};
 pub use verify::{Keys, Message, Verified, verify};

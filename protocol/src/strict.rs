@@ -12,6 +12,18 @@ use serde::de::{
 use crate::limits;
 use crate::refusal::Refusal;
 
+/// Parses a document of at most `limit` bytes that is no message of its own but is pinned by one:
+/// an image's manifest, an OCI manifest. Refused by name as messages are.
+pub fn strict_json<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Refusal> {
+    if bytes.len() > limit {
+        return Err(Refusal::Oversized {
+            bytes: bytes.len(),
+            limit,
+        });
+    }
+    from_slice(bytes)
+}
+
 /// Parses `bytes` into `T`, refusing by name what this file's head forbids.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     check_shape(bytes)?;

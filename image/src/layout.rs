@@ -1,0 +1,120 @@
+//! An image library's list of images: the `index.json` of an OCI image layout (image-spec 1.1).
+//! What other tools put there is kept as it is.
+
+use std::collections::BTreeMap;
+
+use repave_protocol::{ImageReference, strict_json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::limits;
+use crate::oci::{ARTIFACT_TYPE, Descriptor, MANIFEST_TYPE, SCHEMA_VERSION, WireDescriptor};
+use crate::refusal::OciRefusal;
+use crate::text;
+
+/// Media type of an OCI image index.
+const LAYOUT_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+/// Annotation that names a manifest in a layout (image-spec, annotations).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The bytes of a layout's `oci-layout` file.
+pub const OCI_LAYOUT_FILE: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// Which images a library lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout(WireLayout);
+
+impl Layout {
+    /// A library without images.
+    pub fn empty() -> Self {
+        Self(WireLayout {
+            schema_version: SCHEMA_VERSION,
+            media_type: Some(LAYOUT_TYPE.into()),
+            manifests: Vec::new(),
+            other: BTreeMap::new(),
+        })
+    }
+
+    /// From the bytes of `index.json`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OciRefusal> {
+        let wire: WireLayout = strict_json(bytes, limits::LAYOUT_BYTES)?;
+        if wire.schema_version != SCHEMA_VERSION {
+            return Err(OciRefusal::BadSchema {
+                found: wire.schema_version,
+            });
+        }
+        Ok(Self(wire))
+    }
+
+    /// The bytes of `index.json`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).expect("a layout is always JSON")
+    }
+
+    /// The images listed, in the order in which they came. Entries that are none are passed over.
+    pub fn images(&self) -> impl Iterator<Item = ImageReference> + '_ {
+        self.0.manifests.iter().filter_map(LayoutEntry::image)
+    }
+
+    /// The image of that name and version.
+    pub fn find(&self, name: &str, version: u64) -> Option<ImageReference> {
+        self.images()
+            .find(|image| image.name == name && image.version == version)
+    }
+
+    /// Lists an image whose manifest has `size_bytes`, in place of one of that name and version.
+    pub fn list(&mut self, image: &ImageReference, size_bytes: u64) {
+        let ref_name = format!("{}:{}", image.name, image.version);
+        self.0
+            .manifests
+            .retain(|entry| entry.ref_name() != Some(&ref_name));
+        let manifest = Descriptor {
+            sha256: image.manifest,
+            size_bytes,
+        };
+        self.0.manifests.push(LayoutEntry {
+            descriptor: WireDescriptor::new(MANIFEST_TYPE, manifest),
+            artifact_type: Some(ARTIFACT_TYPE.into()),
+            annotations: BTreeMap::from([(REF_NAME.into(), ref_name)]),
+            other: BTreeMap::new(),
+        });
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireLayout {
+    schema_version: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    manifests: Vec<LayoutEntry>,
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LayoutEntry {
+    #[serde(flatten)]
+    descriptor: WireDescriptor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
+}
+
+impl LayoutEntry {
+    fn ref_name(&self) -> Option<&String> {
+        self.annotations.get(REF_NAME)
+    }
+
+    fn image(&self) -> Option<ImageReference> {
+        let (name, version) = self.ref_name()?.split_once(':')?;
+        Some(ImageReference {
+            name: Some(name).filter(|name| text::is_name(name))?.into(),
+            version: version.parse().ok()?,
+            manifest: self.descriptor.sha256()?,
+        })
+    }
+}
