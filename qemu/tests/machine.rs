@@ -1,0 +1,73 @@
+//! A real machine, as far as OVMF's shell: the console speaks, the monitor obeys, and a machine
+//! that is killed comes back with its variables and its log.
+
+use std::error::Error;
+use std::fs;
+
+use repave_qemu::HANG_GUARD;
+use repave_qemu::console::WaitError;
+use repave_qemu::disk::{BlockSize, Bus, Disk};
+use repave_qemu::net::Nic;
+use repave_qemu::qmp::QmpError;
+use repave_qemu::spec::VmSpec;
+use repave_qemu::vm::{Machine, VmError};
+
+/// What OVMF says once in each boot that finds nothing to boot.
+const SHELL: &str = "UEFI Interactive Shell";
+
+#[test]
+fn a_machine_speaks_resets_and_comes_back() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let mut spec = VmSpec::new("machine", dir.path());
+    spec.memory_mib = 128;
+    for (name, bus) in [
+        ("virtio", Bus::Virtio),
+        ("nvme", Bus::Nvme),
+        ("scsi", Bus::Scsi),
+        ("ahci", Bus::Ahci),
+    ] {
+        let disk = Disk::empty(dir.path().join(name), 1 << 20)?
+            .serial(name)
+            .bus(bus);
+        let large = bus == Bus::Nvme || bus == Bus::Scsi;
+        spec.disks.push(if large {
+            disk.block_size(BlockSize::B4096)
+        } else {
+            disk
+        });
+    }
+    spec.nics = vec![Nic::slirp().unplugged()];
+    let machine = Machine::new(spec)?;
+
+    let vm = machine.power_on()?;
+    vm.console().wait_for(SHELL, HANG_GUARD)?;
+    vm.set_link(0, true)?;
+    let refused = vm.set_link(7, true).unwrap_err();
+    assert!(
+        matches!(refused, VmError::Monitor(QmpError::Refused { .. })),
+        "{refused:?}"
+    );
+    vm.reset()?;
+    vm.qmp().wait_event("RESET", HANG_GUARD)?;
+    vm.console().wait_for(SHELL, HANG_GUARD)?;
+    assert!(
+        matches!(machine.power_on(), Err(VmError::NotStarted { .. })),
+        "one power-on at a time"
+    );
+    vm.kill()?;
+
+    let variables = fs::read(dir.path().join("OVMF_VARS.fd"))?;
+    let vm = machine.power_on()?;
+    vm.console().wait_for(SHELL, HANG_GUARD)?;
+    vm.qmp().execute("quit", &serde_json::json!({}))?;
+    vm.wait_for_exit(HANG_GUARD)?;
+    let ended = vm.console().wait_for(SHELL, HANG_GUARD).unwrap_err();
+    assert!(matches!(ended, WaitError::Ended { .. }), "{ended}");
+    // OVMF found its boot entries from before and wrote none.
+    assert!(variables == fs::read(dir.path().join("OVMF_VARS.fd"))?);
+
+    let log = String::from_utf8_lossy(&fs::read(dir.path().join("console.log"))?).into_owned();
+    assert_eq!(log.matches(SHELL).count(), 3);
+    assert!(log.matches("=== power on (").count() >= 2);
+    Ok(())
+}
