@@ -378,8 +378,9 @@ impl Network {
             "--interface=br0",
             "--except-interface=lo",
             "--bind-interfaces",
-            // It would lose its parent-death signal with root's rights.
+            // A process that changes its user or group loses its parent-death signal.
             "--user=root",
+            "--group=root",
             "--pid-file",
             "--log-facility=-",
             "--log-queries",

@@ -33,8 +33,9 @@ pub struct VmSpec {
     pub nics: Vec<Nic>,
     /// The clock at power-on in UTC, like `1970-01-01T00:00:00`; the host's if `None`.
     pub rtc_base: Option<String>,
-    /// Boot from the first network card, by OVMF's own PXE. If not, OVMF's network stack is off:
-    /// it would wait a minute for a DHCP answer where there is none.
+    /// Boot from the first network card, by OVMF's own PXE. If not, PXE is off, which would wait
+    /// a minute for an answer that may not come. OVMF's HTTP boot cannot be switched off: a machine
+    /// with a plugged card and nothing bootable on its disks tries it for minutes.
     pub network_boot: bool,
     /// QEMU arguments for what is not covered here.
     pub extra_args: Vec<String>,

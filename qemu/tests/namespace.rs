@@ -1,8 +1,10 @@
 //! A real network namespace: names are answered to us, and a machine finds DHCP and TFTP in it.
 
 use std::error::Error;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use repave_qemu::HANG_GUARD;
 use repave_qemu::net::{Namespace, NamespaceSpec};
@@ -42,12 +44,56 @@ fn a_machine_boots_from_the_network_in_a_namespace() -> Result<(), Box<dyn Error
         .wait_for(&format!("sent {EFI_PROGRAM}"), HANG_GUARD)?;
     vm.kill()?;
 
-    let link = format!("repave-{}", namespace.outside().octets()[2]);
+    let link = link_name(&namespace);
     assert!(link_exists(&link)?);
     drop(namespace);
-    // The kernel takes a namespace apart in its own time after the last process has left it.
-    let start = std::time::Instant::now();
-    while link_exists(&link)? {
+    wait_until_gone(&link)?;
+    Ok(())
+}
+
+/// Set in the process that [`a_killed_owner_leaves_nothing_behind`] kills.
+const OWNER_DIR: &str = "REPAVE_TEST_NAMESPACE_OWNER";
+
+#[test]
+fn a_killed_owner_leaves_nothing_behind() -> Result<(), Box<dyn Error>> {
+    if let Ok(dir) = std::env::var(OWNER_DIR) {
+        let namespace = Namespace::new(&NamespaceSpec::new(dir))?;
+        println!("owner of {}", link_name(&namespace));
+        // Until we are killed.
+        loop {
+            std::thread::park();
+        }
+    }
+    let dir = tempfile::tempdir()?;
+    let mut owner = Command::new(std::env::current_exe()?)
+        .args([
+            "--exact",
+            "a_killed_owner_leaves_nothing_behind",
+            "--nocapture",
+        ])
+        .env(OWNER_DIR, dir.path())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = BufReader::new(owner.stdout.take().ok_or("no output")?).lines();
+    let link = lines
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.split_once("owner of ")?.1.to_owned()))
+        .ok_or("the owner has made no namespace")?;
+    assert!(link_exists(&link)?);
+    owner.kill()?;
+    owner.wait()?;
+    wait_until_gone(&link)?;
+    Ok(())
+}
+
+fn link_name(namespace: &Namespace) -> String {
+    format!("repave-{}", namespace.outside().octets()[2])
+}
+
+/// The kernel takes a namespace apart in its own time after the last process has left it.
+fn wait_until_gone(link: &str) -> std::io::Result<()> {
+    let start = Instant::now();
+    while link_exists(link)? {
         assert!(start.elapsed() < HANG_GUARD, "{link} is left behind");
     }
     Ok(())
