@@ -1,1 +1,25 @@
-//! What the agent decides; it does nothing itself
+//! What the agent decides; it does nothing itself. Disks, firmware, network, power, settings, time
+//! and chance are traits that are passed in ([`edges`]); here are the states, the plan, the
+//! transfer's schedule, the journal's records, partition tables, boot variables and boot methods.
+//!
+//! The core never opens a file, reads a clock or draws a random number.
+
+pub mod agent;
+mod backoff;
+pub mod boot;
+pub mod config;
+pub mod default_side;
+pub mod edges;
+pub mod efi;
+pub mod failure;
+pub mod gpt;
+pub mod home;
+pub mod image;
+pub mod journal;
+pub mod plan;
+pub mod report;
+pub mod resident;
+pub mod road;
+pub mod settings;
+pub mod transfer;
+pub mod trust;

@@ -1,0 +1,417 @@
+//! The agent's life in default: report, be told, do it, and again. It ends only by leaving for a
+//! target. Whatever goes wrong is reported with the next status and followed by a pause.
+
+use repave_protocol::{
+    Directive, DirectiveExpected, Fault, Keys, Nonce, Order, PoolId, PublicKey, Purpose, Recency,
+    Side, Stage, Standing, TrustDocument, Verified, verify,
+};
+
+use crate::backoff::Backoff;
+use crate::boot;
+use crate::edges::Edges;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::image::TrustedImage;
+use crate::journal::{Accepted, UpRecord};
+use crate::plan::{Ground, Plan};
+use crate::report::Voice;
+use crate::road::{self, Sealed, Traveller};
+use crate::settings::ResidentConfig;
+use crate::trust;
+
+/// Departures without an `up` after which the target is not booted again.
+pub const ATTEMPTS: u32 = 3;
+/// Pause between two reports of a server that stays in default on orders.
+const STAY_MS: u64 = 15_000;
+
+/// What the agent is, besides what its journal says.
+#[derive(Clone, Debug)]
+pub struct Character {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its controllers; the resident is told them.
+    pub controllers: Vec<String>,
+    /// The key that signs trust documents.
+    pub root_key: PublicKey,
+    /// Shown until a first order was given.
+    pub join_token: Option<String>,
+    /// `amd64`, …
+    pub architecture: String,
+}
+
+/// The agent in default.
+pub struct Agent {
+    character: Character,
+    trust: TrustDocument,
+    home: Home,
+    voice: Voice,
+    /// Why the last round failed; told until a round succeeds or an order says otherwise.
+    fault: Option<Fault>,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Report again after so many milliseconds.
+    Again(u64),
+    /// The server has left. Only a simulation ever sees it.
+    Left,
+}
+
+impl Agent {
+    /// An agent at home. `boot` is drawn once for this boot.
+    pub fn new(
+        character: Character,
+        trust: Verified<TrustDocument>,
+        home: Home,
+        boot: Nonce,
+    ) -> Self {
+        let key = home.journal.device_key();
+        let token = character.join_token.clone();
+        let voice = Voice::new(character.pool.clone(), key, boot, Side::Default, token);
+        let fault = home.journal.record().failure.clone();
+        Self {
+            character,
+            trust: trust.into_message(),
+            home,
+            voice,
+            fault,
+        }
+    }
+
+    /// Rounds until the server leaves. A failed round is followed by a pause that grows; for ever,
+    /// since a server that gives up is a server that somebody has to visit.
+    pub fn live(&mut self, edges: &mut Edges<'_>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let pause_ms = match self.round(edges) {
+                Ok(Round::Left) => return,
+                Ok(Round::Again(pause_ms)) => {
+                    backoff = Backoff::default();
+                    pause_ms
+                }
+                Err(failure) => {
+                    let pause_ms = backoff.next_ms(&edges.host.entropy());
+                    log::error!("{} (again in {} ms)", failure.chain(), pause_ms);
+                    pause_ms
+                }
+            };
+            edges.host.sleep(pause_ms);
+        }
+    }
+
+    /// One status, its answer, and what follows from it.
+    pub fn round(&mut self, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+        let came_up = self.came_up(edges)?;
+        let standing = self.standing(came_up);
+        let (nonce, status) = self
+            .voice
+            .status(edges.host, self.home.journal.record(), standing);
+        let answer = edges.link.ask(&status)?;
+        let directive = match self.believe(&answer, nonce) {
+            Ok(directive) => directive,
+            Err(failure) => {
+                self.fault = Some(failure.fault(None));
+                return Err(failure);
+            }
+        };
+        self.accept(&directive, edges)?;
+        let outcome = self.obey(&directive, came_up, edges);
+        if let Err(failure) = &outcome {
+            let stage = self
+                .home
+                .journal
+                .record()
+                .purposing
+                .as_ref()
+                .map(|_| Stage::Unsealed);
+            let fault = failure.fault(stage);
+            self.fault = Some(fault.clone());
+            // Kept for the next boot as well, where the disk still allows it.
+            let disk = edges.disks[self.home.default.disk].as_mut();
+            if let Err(error) = self
+                .home
+                .journal
+                .update(disk, |record| record.failure = Some(fault))
+            {
+                log::error!("{error}");
+            }
+        }
+        outcome
+    }
+
+    fn believe(&self, answer: &[u8], nonce: Nonce) -> Result<Verified<Directive>, Failure> {
+        let accepted = self.home.journal.record().accepted;
+        let expected = DirectiveExpected {
+            pool: self.character.pool.clone(),
+            server: self.voice.server(),
+            nonce,
+            accepted: accepted.map(|accepted| (accepted.generation, accepted.digest)),
+        };
+        Ok(verify(
+            answer,
+            Keys::Pinned(&self.trust.directive_keys),
+            &expected,
+        )?)
+    }
+
+    /// Records a new order before anything is done about it.
+    fn accept(
+        &mut self,
+        directive: &Verified<Directive>,
+        edges: &mut Edges<'_>,
+    ) -> Result<(), Failure> {
+        let disk = edges.disks[self.home.default.disk].as_mut();
+        let message = directive.message();
+        self.take_trust(message, disk)?;
+        if *directive.finding() == Recency::Repeat {
+            return Ok(());
+        }
+        let accepted = Accepted {
+            generation: message.generation,
+            digest: message.order_digest(),
+        };
+        let is_wait = matches!(message.order, Order::Wait { .. });
+        if !is_wait {
+            log::info!(
+                "generation {}: {}",
+                message.generation,
+                order_words(&message.order)
+            );
+            self.fault = None;
+        }
+        Ok(self.home.journal.update(disk, |record| {
+            record.accepted = Some(accepted);
+            if !is_wait {
+                record.failure = None;
+            }
+        })?)
+    }
+
+    /// Takes a newer trust document that came along.
+    fn take_trust(
+        &mut self,
+        directive: &Directive,
+        disk: &mut dyn crate::edges::Disk,
+    ) -> Result<(), Failure> {
+        let Some(envelope) = &directive.trust else {
+            return Ok(());
+        };
+        let bytes = serde_json::to_vec(envelope).expect("an envelope is always JSON");
+        let found = trust::newest(
+            std::iter::once(bytes.as_slice()),
+            self.character.root_key,
+            &self.character.pool,
+        )?;
+        if found.message().version > self.trust.version {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            self.home
+                .journal
+                .update(disk, |record| record.trust = Some(text))?;
+            self.trust = found.into_message();
+        }
+        Ok(())
+    }
+
+    fn obey(
+        &mut self,
+        directive: &Verified<Directive>,
+        came_up: bool,
+        edges: &mut Edges<'_>,
+    ) -> Result<Round, Failure> {
+        match &directive.message().order {
+            Order::Wait { after_ms } => Ok(Round::Again(*after_ms)),
+            Order::Stay { reason } => self.stay(reason, edges),
+            Order::Boot { sealed } => {
+                let seal = self.home.journal.record().seal.as_ref();
+                if seal.map(|seal| seal.generation) != Some(*sealed) {
+                    let found =
+                        seal.map_or("nothing".into(), |s| format!("generation {}", s.generation));
+                    return Err(Failure::NotSealed {
+                        wanted: *sealed,
+                        found,
+                    });
+                }
+                self.depart(came_up, edges)
+            }
+            Order::Purpose(purpose) => {
+                let sealed = self
+                    .home
+                    .journal
+                    .record()
+                    .seal
+                    .as_ref()
+                    .map(|seal| seal.generation);
+                // Sealed under this very order: it was carried out, and only leaving is left.
+                if sealed == Some(directive.message().generation) {
+                    return self.depart(came_up, edges);
+                }
+                self.purpose(directive, purpose, edges)?;
+                self.depart(false, edges)
+            }
+        }
+    }
+
+    fn stay(&mut self, reason: &str, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+        boot::forget_target(edges.firmware)?;
+        let disk = edges.disks[self.home.default.disk].as_mut();
+        self.home
+            .journal
+            .update(disk, |record| record.staying = Some(reason.into()))?;
+        Ok(Round::Again(STAY_MS))
+    }
+
+    /// The whole road, up to the seal.
+    fn purpose(
+        &mut self,
+        directive: &Verified<Directive>,
+        purpose: &Purpose,
+        edges: &mut Edges<'_>,
+    ) -> Result<(), Failure> {
+        self.tell(
+            edges,
+            Standing::Purposing {
+                stage: Stage::Accepted,
+                done_bytes: 0,
+                total_bytes: 0,
+                bytes_per_s: 0,
+            },
+        );
+        let image = TrustedImage::fetch(edges.link, &purpose.image, &purpose.sources, &self.trust)?;
+        let resident = ResidentConfig {
+            pool: self.character.pool.clone(),
+            controllers: self.character.controllers.clone(),
+            root_key: self.character.root_key,
+            state_partition: self.home.default.state.guid,
+            generation: directive.message().generation,
+        };
+        let ground = Ground {
+            default: &self.home.default,
+            architecture: &self.character.architecture,
+            resident: &resident,
+        };
+        let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
+        let journal_disk = self.home.default.disk;
+        let mut on = Traveller {
+            edges,
+            journal: &mut self.home.journal,
+            journal_disk,
+            voice: &mut self.voice,
+        };
+        road::travel(plan, &mut on)?;
+        Ok(())
+    }
+
+    /// Counts the departure, arms and leaves, falling from one boot method to the next.
+    fn depart(&mut self, came_up: bool, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+        let Some(sealed) = Sealed::of(&self.home.journal) else {
+            return Err(Failure::NotSealed {
+                wanted: Default::default(),
+                found: "nothing".into(),
+            });
+        };
+        let before = sealed.seal();
+        if before.reports && !came_up && before.attempts >= ATTEMPTS {
+            let image = before.image.clone();
+            return Err(Failure::NotUp {
+                image,
+                attempts: before.attempts,
+            });
+        }
+        let disk = self.home.default.disk;
+        let attempts = if came_up { 1 } else { before.attempts + 1 };
+        // Counted before it is armed: a departure that nobody counted could repeat for ever.
+        self.home
+            .journal
+            .update(edges.disks[disk].as_mut(), |record| {
+                record.staying = None;
+                if let Some(seal) = &mut record.seal {
+                    seal.departures += 1;
+                    seal.attempts = attempts;
+                }
+            })?;
+        let mut skip = Vec::new();
+        loop {
+            let armed = boot::arm(&sealed, came_up, &self.home.default, edges, &skip)?;
+            let method = armed.method();
+            log::info!("target armed: leaving by {method:?}");
+            self.tell(
+                edges,
+                Standing::Purposing {
+                    stage: Stage::Armed,
+                    done_bytes: 0,
+                    total_bytes: 0,
+                    bytes_per_s: 0,
+                },
+            );
+            self.tell(edges, Standing::Leaving { method });
+            edges.link.settle();
+            match armed.leave(edges) {
+                Ok(()) => return Ok(Round::Left),
+                Err(failure) => {
+                    log::error!("{method:?}: {}", failure.chain());
+                    skip.push(method);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, edges: &mut Edges<'_>, standing: Standing) {
+        self.voice
+            .tell(edges.link, edges.host, self.home.journal.record(), standing);
+    }
+
+    fn standing(&self, came_up: bool) -> Standing {
+        let record = self.home.journal.record();
+        if let Some(fault) = &self.fault {
+            return Standing::Failed {
+                fault: fault.clone(),
+            };
+        }
+        if record.staying.is_some() {
+            return Standing::Staying;
+        }
+        match &record.seal {
+            Some(seal) if seal.reports && seal.departures > 0 && !came_up => {
+                let failure = Failure::NotUp {
+                    image: seal.image.clone(),
+                    attempts: seal.attempts,
+                };
+                Standing::Failed {
+                    fault: failure.fault(Some(Stage::Armed)),
+                }
+            }
+            _ => Standing::Idle,
+        }
+    }
+
+    /// Whether the resident said that the latest departure arrived.
+    fn came_up(&self, edges: &mut Edges<'_>) -> Result<bool, Failure> {
+        let Some(seal) = &self.home.journal.record().seal else {
+            return Ok(false);
+        };
+        let latest = UpRecord {
+            generation: seal.generation,
+            departure: seal.departures,
+        };
+        let up = self
+            .home
+            .journal
+            .up(edges.disks[self.home.default.disk].as_mut())?;
+        Ok(seal.departures > 0 && up == Some(latest))
+    }
+}
+
+fn order_words(order: &Order) -> String {
+    match order {
+        Order::Purpose(purpose) => {
+            format!(
+                "become {} with image {} {}",
+                purpose.server_type, purpose.image.name, purpose.image.version
+            )
+        }
+        Order::Boot { sealed } => format!("boot the target of generation {sealed}"),
+        Order::Stay { reason } => format!("stay in default: {reason}"),
+        Order::Wait { after_ms } => format!("wait {after_ms} ms"),
+    }
+}

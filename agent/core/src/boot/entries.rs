@@ -1,0 +1,166 @@
+//! The two boot entries. Reused in place, written only if different, made anew if the firmware
+//! dropped them, and always read back: firmware has been seen to say yes and forget.
+
+use repave_protocol::Guid;
+
+use crate::default_side::DefaultSide;
+use crate::edges::{Firmware, FirmwareError};
+use crate::efi::{
+    LoadOption, entry_name, numbers_from_bytes, numbers_to_bytes, with_default_first,
+};
+
+const DEFAULT_DESCRIPTION: &str = "Repave default";
+const TARGET_DESCRIPTION: &str = "Repave target";
+const DEFAULT_PATH: &str = r"\EFI\BOOT\BOOTX64.EFI";
+pub(super) const BOOT_ORDER: &str = "BootOrder";
+pub(super) const BOOT_NEXT: &str = "BootNext";
+
+/// What a target's entry must say.
+pub(super) struct TargetEntry {
+    pub(super) number: u32,
+    pub(super) first_lba: u64,
+    pub(super) blocks: u64,
+    pub(super) partition: Guid,
+    pub(super) path: String,
+    pub(super) options: String,
+}
+
+/// Default's own entry exists, and stands first; the target's, if there is one, last.
+pub fn ensure_default(
+    firmware: &mut dyn Firmware,
+    default: &DefaultSide,
+) -> Result<(), FirmwareError> {
+    let option = LoadOption {
+        description: DEFAULT_DESCRIPTION.into(),
+        partition_number: 1,
+        first_lba: default.default.first_lba,
+        blocks: default.default.blocks(),
+        partition: default.default.guid,
+        path: DEFAULT_PATH.into(),
+        options: String::new(),
+    };
+    let known = ours(firmware)?;
+    let number = ensure(firmware, &known, &option)?;
+    let target = find(&known, TARGET_DESCRIPTION).map(|(number, _)| *number);
+    ensure_order(firmware, number, target)
+}
+
+/// The target's entry exists and says this; returns its number.
+pub(super) fn ensure_target(
+    firmware: &mut dyn Firmware,
+    default: &DefaultSide,
+    target: TargetEntry,
+) -> Result<u16, FirmwareError> {
+    let option = LoadOption {
+        description: TARGET_DESCRIPTION.into(),
+        partition_number: target.number,
+        first_lba: target.first_lba,
+        blocks: target.blocks,
+        partition: target.partition,
+        path: target.path,
+        options: target.options,
+    };
+    let known = ours(firmware)?;
+    let number = ensure(firmware, &known, &option)?;
+    ensure_default(firmware, default)?;
+    Ok(number)
+}
+
+/// No BootNext leads into a target that is about to be written.
+pub fn forget_target(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
+    let Some(next) = firmware.read(BOOT_NEXT)? else {
+        return Ok(());
+    };
+    let known = ours(firmware)?;
+    let target = find(&known, TARGET_DESCRIPTION).map(|(number, _)| *number);
+    if numbers_from_bytes(&next).first().copied() == target {
+        firmware.delete(BOOT_NEXT)?;
+    }
+    Ok(())
+}
+
+/// Writes a variable unless it says so already, and believes only what it reads back.
+pub(super) fn persist(
+    firmware: &mut dyn Firmware,
+    name: &str,
+    value: &[u8],
+) -> Result<(), FirmwareError> {
+    if firmware.read(name)?.as_deref() == Some(value) {
+        return Ok(());
+    }
+    firmware.write(name, value)?;
+    match firmware.read(name)? {
+        Some(found) if found == value => Ok(()),
+        found => Err(FirmwareError {
+            name: name.into(),
+            operation: "write",
+            reason: format!(
+                "the firmware accepted {} bytes and kept {}",
+                value.len(),
+                found.map_or("nothing".into(), |found| format!("{} others", found.len()))
+            ),
+        }),
+    }
+}
+
+/// The `Boot####` variables that carry one of our two descriptions.
+fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, LoadOption)>, FirmwareError> {
+    let mut found = Vec::new();
+    for name in firmware.names()? {
+        let digits = name.strip_prefix("Boot").filter(|digits| digits.len() == 4);
+        let Some(number) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
+            continue;
+        };
+        // A variable that cannot be read is somebody else's, or will be seen as missing.
+        let value = firmware.read(&name).ok().flatten().unwrap_or_default();
+        if let Ok(option) = LoadOption::from_bytes(&value)
+            && [DEFAULT_DESCRIPTION, TARGET_DESCRIPTION].contains(&option.description.as_str())
+        {
+            found.push((number, option));
+        }
+    }
+    found.sort_by_key(|(number, _)| *number);
+    Ok(found)
+}
+
+fn find<'a>(known: &'a [(u16, LoadOption)], description: &str) -> Option<&'a (u16, LoadOption)> {
+    known
+        .iter()
+        .find(|(_, option)| option.description == description)
+}
+
+fn ensure(
+    firmware: &mut dyn Firmware,
+    known: &[(u16, LoadOption)],
+    option: &LoadOption,
+) -> Result<u16, FirmwareError> {
+    let number = match find(known, &option.description) {
+        Some((number, _)) => *number,
+        None => free_number(firmware)?,
+    };
+    persist(firmware, &entry_name(number), &option.to_bytes())?;
+    Ok(number)
+}
+
+/// The lowest number that no variable uses.
+fn free_number(firmware: &mut dyn Firmware) -> Result<u16, FirmwareError> {
+    let names = firmware.names()?;
+    let taken = |number: &u16| names.contains(&entry_name(*number));
+    (0..=u16::MAX)
+        .find(|number| !taken(number))
+        .ok_or_else(|| FirmwareError {
+            name: "Boot####".into(),
+            operation: "write",
+            reason: "all 65,536 numbers are taken".into(),
+        })
+}
+
+fn ensure_order(
+    firmware: &mut dyn Firmware,
+    default: u16,
+    target: Option<u16>,
+) -> Result<(), FirmwareError> {
+    let order = numbers_from_bytes(&firmware.read(BOOT_ORDER)?.unwrap_or_default());
+    let wanted = with_default_first(&order, default, target);
+    persist(firmware, BOOT_ORDER, &numbers_to_bytes(&wanted))
+}

@@ -1,0 +1,60 @@
+//! BootNext and a reset: the firmware boots the target once, and default at every start after it.
+
+use repave_protocol::BootMethod;
+
+use super::entries::{BOOT_NEXT, TargetEntry, ensure_target, persist};
+use super::{Method, Target};
+use crate::edges::Edges;
+use crate::efi::numbers_to_bytes;
+use crate::failure::Failure;
+use crate::journal::Seal;
+
+pub(super) struct Firmware;
+
+impl Method for Firmware {
+    fn name(&self) -> BootMethod {
+        BootMethod::Firmware
+    }
+
+    /// Also when kexec was asked for: this is what a failed kexec falls to.
+    fn applies(&self, seal: &Seal, _: bool) -> bool {
+        seal.boot.efi_path.is_some()
+    }
+
+    fn arm(&self, target: &Target<'_>, edges: &mut Edges<'_>) -> Result<(), Failure> {
+        let boot = &target.seal.boot;
+        let place = target
+            .table
+            .entries
+            .iter()
+            .position(|entry| entry.guid == boot.partition);
+        let (Some(place), Some(path)) = (place, boot.efi_path.clone()) else {
+            return Err(Failure::NotSealed {
+                wanted: target.seal.generation,
+                found: "without its boot partition".into(),
+            });
+        };
+        let entry = &target.table.entries[place];
+        let number = ensure_target(
+            edges.firmware,
+            target.default,
+            TargetEntry {
+                number: place as u32 + 1,
+                first_lba: entry.first_lba,
+                blocks: entry.blocks(),
+                partition: entry.guid,
+                path,
+                options: boot.options.clone(),
+            },
+        )?;
+        Ok(persist(
+            edges.firmware,
+            BOOT_NEXT,
+            &numbers_to_bytes(&[number]),
+        )?)
+    }
+
+    fn leave(&self, edges: &mut Edges<'_>) -> Result<(), Failure> {
+        Ok(edges.power.reboot()?)
+    }
+}

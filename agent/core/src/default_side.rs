@@ -1,0 +1,159 @@
+//! Finding the default side, and giving a burned clone its own identity. Found by the GUID that
+//! the boot loader says it was read from; only after a network boot by its name. Never guessed:
+//! two matches refuse.
+
+use repave_image::{DEFAULT_PARTITION, STATE_PARTITION};
+use repave_protocol::Guid;
+use thiserror::Error;
+
+use crate::edges::Disk;
+use crate::gpt::{Entry, GptError, Table};
+use crate::journal::Place;
+
+/// The default side of this server.
+#[derive(Clone, Debug)]
+pub struct DefaultSide {
+    /// Number of its disk.
+    pub disk: usize,
+    /// That disk's partition table.
+    pub table: Table,
+    /// The default partition.
+    pub default: Entry,
+    /// The state partition.
+    pub state: Entry,
+}
+
+/// No default side, or more than one.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoDefaultSide {
+    /// Nothing matches.
+    #[error(
+        "no disk holds the default side: {sought} is on none of {searched}; is the disk attached?"
+    )]
+    Missing {
+        /// What was looked for.
+        sought: String,
+        /// The disks looked at.
+        searched: String,
+    },
+    /// More than one match.
+    #[error("{sought} is on both {first} and {second}; detach one, or burn it anew")]
+    Ambiguous {
+        /// What was looked for.
+        sought: String,
+        /// One disk.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// The default partition is alone.
+    #[error("{disk}: default partition {default} is not followed by one named {STATE_PARTITION}")]
+    NoState {
+        /// The disk.
+        disk: String,
+        /// The default partition.
+        default: Guid,
+    },
+}
+
+impl DefaultSide {
+    /// Finds it among `disks`.
+    pub fn find(
+        disks: &mut [Box<dyn Disk + '_>],
+        loader: Option<Guid>,
+    ) -> Result<Self, NoDefaultSide> {
+        let sought = match loader {
+            Some(guid) => format!("partition {guid}, which this boot was read from,"),
+            None => format!("a partition named {DEFAULT_PARTITION}"),
+        };
+        let mut found: Option<(usize, Table, usize)> = None;
+        for (number, disk) in disks.iter_mut().enumerate() {
+            let Some(table) = readable(disk.as_mut()) else {
+                continue;
+            };
+            let is_it = |entry: &Entry| match loader {
+                Some(guid) => entry.guid == guid,
+                None => entry.name == DEFAULT_PARTITION,
+            };
+            let Some(at) = table.entries.iter().position(is_it) else {
+                continue;
+            };
+            if let Some((first, ..)) = found {
+                let second = disk.facts().name.clone();
+                let first = disks[first].facts().name.clone();
+                return Err(NoDefaultSide::Ambiguous {
+                    sought,
+                    first,
+                    second,
+                });
+            }
+            found = Some((number, table, at));
+        }
+        let Some((disk, table, at)) = found else {
+            let names: Vec<_> = disks
+                .iter()
+                .map(|disk| disk.facts().name.as_str())
+                .collect();
+            let searched = if names.is_empty() {
+                "no disks at all".into()
+            } else {
+                names.join(", ")
+            };
+            return Err(NoDefaultSide::Missing { sought, searched });
+        };
+        let default = table.entries[at].clone();
+        match table.entries.get(at + 1) {
+            Some(state) if at == 0 && state.name == STATE_PARTITION => Ok(Self {
+                disk,
+                default,
+                state: state.clone(),
+                table,
+            }),
+            _ => Err(NoDefaultSide::NoState {
+                disk: disks[disk].facts().name.clone(),
+                default: default.guid,
+            }),
+        }
+    }
+
+    /// Where the journal lies.
+    pub fn journal(&self) -> Place {
+        Place {
+            disk: self.disk,
+            offset_bytes: self.state.first_lba * self.table.block_bytes,
+        }
+    }
+
+    /// The GUIDs of disk, default partition and state partition.
+    pub fn identity(&self) -> [Guid; 3] {
+        [self.table.disk_guid, self.default.guid, self.state.guid]
+    }
+
+    /// Makes the disk carry `identity`, and both copies of its table lie where they belong. Does
+    /// nothing if they do. Safe to be cut at any instant and repeated.
+    pub fn assume(&mut self, identity: [Guid; 3], disk: &mut dyn Disk) -> Result<bool, GptError> {
+        let health = self.table.health;
+        if self.identity() == identity && health.primary && health.backup {
+            return Ok(false);
+        }
+        let mut entries = self.table.entries.clone();
+        entries[0].guid = identity[1];
+        entries[1].guid = identity[2];
+        self.table.rewrite(identity[0], &entries, 0)?.write(disk)?;
+        self.table = Table::read(disk)?;
+        self.default = self.table.entries[0].clone();
+        self.state = self.table.entries[1].clone();
+        Ok(true)
+    }
+}
+
+/// The table of a disk that has a usable one; other disks are none of our business here.
+fn readable(disk: &mut dyn Disk) -> Option<Table> {
+    match Table::read(disk) {
+        Ok(table) => Some(table),
+        Err(error) => {
+            log::debug!("{}: {error}", disk.facts().name);
+            None
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What the core may ask of the world, as narrow traits passed in. The agent implements them with
+//! system calls, the simulator with a seed; the core cannot tell which. Nothing here decides, and
+//! every call may fail.
+
+use repave_protocol::{Guid, Inventory, Sha256};
+use thiserror::Error;
+
+use crate::settings::Rendered;
+
+/// A device that did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{device}: {operation} of {length_bytes} bytes at byte {offset_bytes}: {reason}")]
+pub struct DeviceError {
+    /// Which device, by the name that people use for it.
+    pub device: String,
+    /// `read`, `write`, `flush`, …
+    pub operation: &'static str,
+    /// Where.
+    pub offset_bytes: u64,
+    /// How much.
+    pub length_bytes: u64,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// One whole disk.
+pub trait Disk {
+    /// Identity, size and block size, as they were when the disk was opened.
+    fn facts(&self) -> &repave_protocol::Disk;
+    /// Fills `into` from the medium, past the page cache. Offset and length are whole blocks.
+    fn read(&mut self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError>;
+    /// Writes to the device, past the page cache. Durable only after [`Disk::flush`].
+    fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError>;
+    /// Returns once everything written before is on stable storage.
+    fn flush(&mut self) -> Result<(), DeviceError>;
+    /// Makes the system forget and read again the partition table, after it changed.
+    fn reread_partitions(&mut self) -> Result<(), DeviceError>;
+}
+
+/// A firmware variable that could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("firmware variable {name}: {operation}: {reason}")]
+pub struct FirmwareError {
+    /// Variable name.
+    pub name: String,
+    /// `read`, `write`, `list` or `delete`.
+    pub operation: &'static str,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// UEFI variables of the global vendor (UEFI 2.10, 3.3), and the boot loader's one about itself.
+pub trait Firmware {
+    /// Names of all variables of the global vendor.
+    fn names(&mut self) -> Result<Vec<String>, FirmwareError>;
+    /// The value, without the attributes; `None` if there is no such variable.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError>;
+    /// Creates or replaces a non-volatile boot-service and runtime variable.
+    fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError>;
+    /// Removes it; to remove what is not there is no error.
+    fn delete(&mut self, name: &str) -> Result<(), FirmwareError>;
+    /// `LoaderDevicePartUUID`: the partition that this boot's UKI was read from, if it said so
+    /// (systemd's Boot Loader Interface). Absent after a network boot.
+    fn loader_partition(&mut self) -> Option<Guid>;
+}
+
+/// The controller or a source of blobs could not be reached, or did not answer as it should.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{peer}: {reason}")]
+pub struct LinkError {
+    /// URL of the peer.
+    pub peer: String,
+    /// What happened.
+    pub reason: String,
+}
+
+/// The way to the controller and to the image library.
+pub trait Link {
+    /// Sends a sealed status and returns the bytes of the answer, unjudged. May take as long as
+    /// the controller's long poll.
+    fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError>;
+    /// Sends a sealed status whose answer nobody waits for. Kept in order; never blocks.
+    fn tell(&mut self, status: Vec<u8>);
+    /// Waits, for a bounded time, until what was told has left.
+    fn settle(&mut self);
+    /// Reads a whole small blob from one source, refusing more than `limit_bytes`.
+    fn blob(
+        &mut self,
+        source: &str,
+        blob: &Sha256,
+        limit_bytes: usize,
+    ) -> Result<Vec<u8>, LinkError>;
+    /// Reads exactly `length_bytes` of a blob from one source.
+    fn blob_range(
+        &mut self,
+        source: &str,
+        blob: &Sha256,
+        offset_bytes: u64,
+        length_bytes: usize,
+    ) -> Result<Vec<u8>, LinkError>;
+}
+
+/// A buffer of the workers' fixed pool, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub usize);
+
+/// One thing for a worker to do with one buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The buffer it owns until the completion.
+    pub slot: Slot,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a worker can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Get a chunk's frame from a source, inflate it into the buffer, and digest the plain bytes.
+    Fetch {
+        /// Base URL.
+        source: String,
+        /// The pack that holds it.
+        pack: Sha256,
+        /// Where in the pack.
+        offset_bytes: u64,
+        /// Length of the frame.
+        stored_bytes: u32,
+        /// Length when inflated; any other length is a fault of the source.
+        plain_bytes: u32,
+        /// Wait this long first: back-off after a failure.
+        pause_ms: u64,
+    },
+    /// Write the buffer's first bytes to the disk.
+    Write {
+        /// Where on the disk.
+        offset_bytes: u64,
+        /// How many bytes.
+        length_bytes: u32,
+    },
+    /// Read from the disk past the cache into the buffer and digest it.
+    Read {
+        /// Where on the disk.
+        offset_bytes: u64,
+        /// How many bytes.
+        length_bytes: u32,
+        /// Whether the SHA-256 is wanted besides the CRC-32; it costs twenty times as much.
+        sha256: bool,
+    },
+    /// Make a range of the disk zero, writing only if it is not.
+    Zero {
+        /// Where on the disk.
+        offset_bytes: u64,
+        /// How many bytes.
+        length_bytes: u32,
+    },
+}
+
+/// A job that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Its buffer, free again for another job.
+    pub slot: Slot,
+    /// What was seen.
+    pub outcome: Result<Seen, WorkError>,
+}
+
+/// What a worker saw; whether that is right is not the worker's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A fetch's plain bytes.
+    Fetched {
+        /// Their digest.
+        sha256: Sha256,
+    },
+    /// A write was accepted by the device.
+    Wrote,
+    /// A read's bytes.
+    Read {
+        /// Their CRC-32 (IEEE).
+        crc32: u32,
+        /// Their digest, if it was wanted.
+        sha256: Option<Sha256>,
+    },
+    /// A range is zero now.
+    Zeroed {
+        /// Whether a read past the cache found it so already, and nothing was written.
+        already: bool,
+    },
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WorkError {
+    /// The source failed; another may not.
+    #[error("source failed")]
+    Source(#[source] LinkError),
+    /// The device failed.
+    #[error("device failed")]
+    Device(#[source] DeviceError),
+}
+
+/// Workers over one disk: they fetch, inflate, write, read and digest, in any order.
+pub trait Workers {
+    /// How many buffers there are; each holds one chunk.
+    fn slots(&self) -> usize;
+    /// Hands over a job whose slot is free. Never blocks.
+    fn submit(&mut self, job: Job);
+    /// The next job that ended; blocks until there is one. Called only while jobs are under way.
+    fn reap(&mut self) -> Completion;
+}
+
+/// Makes workers once it is known for which disk and how large a chunk.
+pub trait Crew {
+    /// Workers over disk number `disk` with buffers of `chunk_bytes`.
+    fn start(&mut self, disk: usize, chunk_bytes: u32) -> Result<Box<dyn Workers>, DeviceError>;
+}
+
+/// A partition of the target, as those who mount it need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Number of the disk.
+    pub disk: usize,
+    /// Partition GUID.
+    pub guid: Guid,
+    /// First byte on the disk.
+    pub offset_bytes: u64,
+    /// Size.
+    pub size_bytes: u64,
+    /// `ext4`, `xfs`, `btrfs`, `vfat`.
+    pub file_system: String,
+}
+
+/// Settings could not be written, or were not found as written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("settings: {operation} {path}: {reason}")]
+pub struct SettingsError {
+    /// `mount`, `write`, `verify`, …
+    pub operation: &'static str,
+    /// Path inside the target.
+    pub path: String,
+    /// What happened.
+    pub reason: String,
+    /// Whether the image is to blame (a hostile or broken tree) and not the device.
+    pub image_at_fault: bool,
+}
+
+/// Writes files below a target's root.
+pub trait Configurator {
+    /// Mounts the volume, writes every file, syncs, unmounts.
+    fn write(&mut self, volume: &Volume, files: &[Rendered]) -> Result<(), SettingsError>;
+    /// Mounts it again with cold caches, read-only, and compares every file.
+    fn verify(&mut self, volume: &Volume, files: &[Rendered]) -> Result<(), SettingsError>;
+}
+
+/// Leaving did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{operation}: {reason}")]
+pub struct PowerError {
+    /// `kexec load`, `kexec`, `reboot`.
+    pub operation: &'static str,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// What is kexec'd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KexecImage {
+    /// The partition that holds the files.
+    pub volume: Volume,
+    /// Kernel, path on that partition.
+    pub kernel: String,
+    /// initrd, path on that partition.
+    pub initrd: Option<String>,
+    /// Kernel command line.
+    pub options: String,
+}
+
+/// The ways out of this kernel.
+pub trait Power {
+    /// Loads a kernel for [`Power::kexec`].
+    fn load(&mut self, image: &KexecImage) -> Result<(), PowerError>;
+    /// Starts the loaded kernel. Comes back only with an error, or in a simulation.
+    fn kexec(&mut self) -> Result<(), PowerError>;
+    /// Resets through the firmware. Comes back only with an error, or in a simulation.
+    fn reboot(&mut self) -> Result<(), PowerError>;
+}
+
+/// Facts about the running system, time and chance.
+pub trait Host {
+    /// Milliseconds since the kernel started; never goes back.
+    fn uptime_ms(&self) -> u64;
+    /// Returns after `duration_ms`.
+    fn sleep(&mut self, duration_ms: u64);
+    /// 32 bytes that nobody can guess.
+    fn entropy(&mut self) -> [u8; 32];
+    /// The hardware.
+    fn inventory(&mut self) -> Inventory;
+    /// SHA-256 of the default partition, once somebody has finished reading it.
+    fn default_partition(&mut self) -> Option<Sha256>;
+}
+
+/// The world, as the core is given it.
+pub struct Edges<'a> {
+    /// All disks of the server; their order means nothing.
+    pub disks: Vec<Box<dyn Disk + 'a>>,
+    /// Firmware variables.
+    pub firmware: &'a mut dyn Firmware,
+    /// The network.
+    pub link: &'a mut dyn Link,
+    /// Transfer workers.
+    pub crew: &'a mut dyn Crew,
+    /// Settings.
+    pub configurator: &'a mut dyn Configurator,
+    /// The ways out.
+    pub power: &'a mut dyn Power,
+    /// Time, chance, facts.
+    pub host: &'a mut dyn Host,
+}

@@ -1,0 +1,77 @@
+//! Coming home: what every boot into default does before it speaks. Find the default side, open
+//! the journal or, at a server's first boot, begin one; give a burned clone its own identity; put
+//! default first in the firmware.
+
+use repave_protocol::Guid;
+
+use crate::boot::ensure_default;
+use crate::default_side::DefaultSide;
+use crate::edges::{Disk, Firmware, Host};
+use crate::failure::Failure;
+use crate::journal::{Journal, Record, Secret};
+
+/// A default side with its journal.
+#[derive(Debug)]
+pub struct Home {
+    /// Where it is.
+    pub default: DefaultSide,
+    /// What it remembers.
+    pub journal: Journal,
+}
+
+impl Home {
+    /// Finds it, and finishes whatever a first boot that was cut left undone.
+    pub fn enter(
+        disks: &mut [Box<dyn Disk + '_>],
+        firmware: &mut dyn Firmware,
+        host: &mut dyn Host,
+    ) -> Result<Self, Failure> {
+        let mut default = DefaultSide::find(disks, firmware.loader_partition())?;
+        let disk = disks[default.disk].as_mut();
+        let journal = match Journal::open(default.journal(), disk)? {
+            Some(journal) => journal,
+            None => first_boot(&default, disk, host)?,
+        };
+        // The identity is in the journal before it is on the disk, so this is the same whether it
+        // is done for the first time or finished after a cut.
+        if default.assume(journal.record().identity, disk)? {
+            log::info!(
+                "{}: disk GUID is now {}",
+                disk.facts().name,
+                default.table.disk_guid
+            );
+        }
+        if let Err(error) = ensure_default(firmware, &default) {
+            // Booting from \EFI\BOOT\BOOTX64.EFI needs no entry: say so, and go on.
+            log::warn!("boot entry of the default side: {error}");
+        }
+        Ok(Self { default, journal })
+    }
+}
+
+fn first_boot(
+    default: &DefaultSide,
+    disk: &mut dyn Disk,
+    host: &mut dyn Host,
+) -> Result<Journal, Failure> {
+    log::info!("first boot: making this server's key and GUIDs");
+    let record = Record {
+        device_seed: Secret::new(host.entropy()),
+        identity: [fresh_guid(host), fresh_guid(host), fresh_guid(host)],
+        trust: None,
+        accepted: None,
+        purposing: None,
+        seal: None,
+        staying: None,
+        failure: None,
+    };
+    let mut journal = Journal::create(default.journal(), record);
+    journal.update(disk, |_| {})?;
+    Ok(journal)
+}
+
+fn fresh_guid(host: &mut dyn Host) -> Guid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&host.entropy()[..16]);
+    Guid::from_random(bytes)
+}

@@ -1,0 +1,139 @@
+//! The journal: what a server remembers across boots, in its state partition. Two slots are
+//! written in turn, so that a write that is cut leaves the other; the newest whole record counts.
+//! The resident has two slots of its own for the one thing it may say: that the target came up.
+//! Every byte is hostile input, since a target's root can write here.
+
+mod record;
+mod slot;
+
+use repave_protocol::SigningKey;
+use thiserror::Error;
+
+pub use record::{Accepted, BootPlan, KexecPlan, Purposing, Record, Seal, Secret, UpRecord};
+use slot::{SLOT_BYTES, decode, encode, newest};
+
+use crate::edges::{DeviceError, Disk};
+
+/// Where the agent's two slots begin, from the start of the state partition.
+const AGENT_SLOTS: u64 = 0;
+/// Where the resident's two slots begin.
+const RESIDENT_SLOTS: u64 = 2 * SLOT_BYTES;
+
+/// The journal could not be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum JournalError {
+    /// The disk failed.
+    #[error("journal: disk failed")]
+    Device(#[from] DeviceError),
+    /// A record would not fit its slot; a limit elsewhere is wrong.
+    #[error("journal: a record of {bytes} bytes does not fit a slot of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The room.
+        limit: usize,
+    },
+}
+
+/// Where a journal lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the disk.
+    pub disk: usize,
+    /// First byte of the state partition.
+    pub offset_bytes: u64,
+}
+
+/// An open journal: the newest record, and where the next one goes.
+#[derive(Debug)]
+pub struct Journal {
+    place: Place,
+    sequence: u64,
+    record: Record,
+}
+
+impl Journal {
+    /// Reads the newest whole record; `None` if there is none, which is a server's first boot.
+    pub fn open(place: Place, disk: &mut dyn Disk) -> Result<Option<Self>, JournalError> {
+        let found = newest(disk, place.offset_bytes + AGENT_SLOTS)?;
+        let record = found.and_then(|(sequence, body)| Some((sequence, decode(&body)?)));
+        Ok(record.map(|(sequence, record)| Self {
+            place,
+            sequence,
+            record,
+        }))
+    }
+
+    /// A first journal; nothing is written yet.
+    pub fn create(place: Place, record: Record) -> Self {
+        Self {
+            place,
+            sequence: 0,
+            record,
+        }
+    }
+
+    /// The newest record.
+    pub const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The server's own key.
+    pub fn device_key(&self) -> SigningKey {
+        SigningKey::from_seed(self.record.device_seed.expose())
+    }
+
+    /// Changes the record in memory and puts it on stable storage, or leaves both as they were.
+    pub fn update(
+        &mut self,
+        disk: &mut dyn Disk,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<(), JournalError> {
+        let mut record = self.record.clone();
+        change(&mut record);
+        if record == self.record && self.sequence > 0 {
+            return Ok(());
+        }
+        let sequence = self.sequence + 1;
+        write(
+            disk,
+            self.place.offset_bytes + AGENT_SLOTS,
+            sequence,
+            &encode(&record),
+        )?;
+        (self.sequence, self.record) = (sequence, record);
+        Ok(())
+    }
+
+    /// What the resident said last.
+    pub fn up(&self, disk: &mut dyn Disk) -> Result<Option<UpRecord>, JournalError> {
+        let found = newest(disk, self.place.offset_bytes + RESIDENT_SLOTS)?;
+        Ok(found.and_then(|(_, body)| decode(&body)))
+    }
+}
+
+/// Writes the resident's record; the agent's own slots are not touched.
+pub fn write_up(place: Place, disk: &mut dyn Disk, up: &UpRecord) -> Result<(), JournalError> {
+    let offset_bytes = place.offset_bytes + RESIDENT_SLOTS;
+    let found = newest(disk, offset_bytes)?;
+    if found.as_ref().and_then(|(_, body)| decode(body)).as_ref() == Some(up) {
+        return Ok(());
+    }
+    write(
+        disk,
+        offset_bytes,
+        found.map_or(1, |(sequence, _)| sequence + 1),
+        &encode(up),
+    )
+}
+
+fn write(
+    disk: &mut dyn Disk,
+    slots_offset_bytes: u64,
+    sequence: u64,
+    body: &[u8],
+) -> Result<(), JournalError> {
+    let bytes = slot::frame(sequence, body)?;
+    disk.write(slots_offset_bytes + sequence % 2 * SLOT_BYTES, &bytes)?;
+    Ok(disk.flush()?)
+}

@@ -1,0 +1,145 @@
+//! What a server remembers. Everything optional is something that may not have happened yet.
+
+use std::fmt;
+
+use repave_protocol::{BootMethod, Fault, Generation, Guid, Sha256};
+use serde::{Deserialize, Serialize};
+
+/// The agent's record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Seed of the device key.
+    pub device_seed: Secret,
+    /// GUIDs of disk, default partition and state partition, as this server was given them at its
+    /// first boot. Kept before they are written, so that a cut in between is finished, not redone.
+    pub identity: [Guid; 3],
+    /// The newest trust document, in its envelope.
+    #[serde(default)]
+    pub trust: Option<String>,
+    /// The last order accepted.
+    #[serde(default)]
+    pub accepted: Option<Accepted>,
+    /// A purposing that has unsealed the target and not sealed it.
+    #[serde(default)]
+    pub purposing: Option<Purposing>,
+    /// The target as it was last sealed.
+    #[serde(default)]
+    pub seal: Option<Seal>,
+    /// The order to stay in default, with its reason.
+    #[serde(default)]
+    pub staying: Option<String>,
+    /// Why the last order accepted was not carried out.
+    #[serde(default)]
+    pub failure: Option<Fault>,
+}
+
+/// The last order accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Its generation.
+    pub generation: Generation,
+    /// Its digest, without the nonce.
+    pub digest: Sha256,
+}
+
+/// A purposing under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purposing {
+    /// Under which generation.
+    pub generation: Generation,
+    /// The image, by the digest of its OCI manifest: what is on the disk may be part of this one.
+    pub manifest: Sha256,
+}
+
+/// A sealed target. It holds all that booting it takes, so that no manifest is needed again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Under which generation it was purposed.
+    pub generation: Generation,
+    /// Server type.
+    pub server_type: String,
+    /// Image name.
+    pub image: String,
+    /// Image version.
+    pub version: u64,
+    /// Digest of the image's OCI manifest.
+    pub manifest: Sha256,
+    /// How to boot it.
+    pub boot: BootPlan,
+    /// Whether anything in it will ever report.
+    pub reports: bool,
+    /// How often the default side left for it.
+    #[serde(default)]
+    pub departures: u64,
+    /// How many of the latest departures had no `up`.
+    #[serde(default)]
+    pub attempts: u32,
+}
+
+/// How to boot a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootPlan {
+    /// The method that the directive asked for.
+    pub method: BootMethod,
+    /// The disk's GUID.
+    pub disk: Guid,
+    /// The boot partition's GUID.
+    pub partition: Guid,
+    /// EFI program on it; without one the target is kexec-only.
+    #[serde(default)]
+    pub efi_path: Option<String>,
+    /// Text for the EFI program.
+    #[serde(default)]
+    pub options: String,
+    /// What kexec needs.
+    #[serde(default)]
+    pub kexec: Option<KexecPlan>,
+}
+
+/// What kexec needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KexecPlan {
+    /// GUID of the partition that holds kernel and initrd.
+    pub partition: Guid,
+    /// Its file system.
+    pub file_system: String,
+    /// Kernel path.
+    pub kernel: String,
+    /// initrd path.
+    #[serde(default)]
+    pub initrd: Option<String>,
+    /// Command line.
+    pub options: String,
+}
+
+/// The resident's word: this departure arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpRecord {
+    /// Generation of the seal that was booted.
+    pub generation: Generation,
+    /// The departure, as the seal counted it.
+    pub departure: u64,
+}
+
+/// Bytes that never show in logs.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Hides `bytes`.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the one who needs them.
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}

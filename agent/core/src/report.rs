@@ -1,0 +1,102 @@
+//! The server's voice: every status it signs, with a fresh nonce and a sequence that never repeats
+//! within a boot. What a status says of stages is taken from values that only reached stages make.
+
+use repave_protocol::{
+    Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status, seal,
+};
+
+use crate::edges::{Host, Link};
+use crate::journal::Record;
+
+/// Signs and numbers the statuses of one boot.
+#[derive(Debug)]
+pub struct Voice {
+    pool: PoolId,
+    key: SigningKey,
+    boot: Nonce,
+    side: Side,
+    sequence: u64,
+    join_token: Option<String>,
+}
+
+impl Voice {
+    /// The voice of this boot.
+    pub fn new(
+        pool: PoolId,
+        key: SigningKey,
+        boot: Nonce,
+        side: Side,
+        join_token: Option<String>,
+    ) -> Self {
+        Self {
+            pool,
+            key,
+            boot,
+            side,
+            sequence: 0,
+            join_token,
+        }
+    }
+
+    /// Who speaks.
+    pub fn server(&self) -> ServerId {
+        ServerId::of(&self.key.public())
+    }
+
+    /// The pool it speaks in.
+    pub const fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
+    /// A sealed status, and the nonce that its answer must repeat.
+    pub fn status(
+        &mut self,
+        host: &mut dyn Host,
+        record: &Record,
+        standing: Standing,
+    ) -> (Nonce, Vec<u8>) {
+        let nonce = Nonce::from_random(host.entropy());
+        let first = self.sequence == 0;
+        let status = Status {
+            crit: Vec::new(),
+            pool: self.pool.clone(),
+            server: self.server(),
+            nonce,
+            boot: self.boot,
+            sequence: self.sequence,
+            side: self.side,
+            agent: env!("CARGO_PKG_VERSION").into(),
+            generation: record.accepted.map(|accepted| accepted.generation),
+            seal: record.seal.as_ref().map(|seal| SealReport {
+                generation: seal.generation,
+                server_type: seal.server_type.clone(),
+                image: seal.image.clone(),
+                version: seal.version,
+                manifest: seal.manifest,
+                attempts: seal.attempts,
+            }),
+            standing,
+            uptime_ms: host.uptime_ms(),
+            inventory: first.then(|| host.inventory()),
+            default_partition: host.default_partition(),
+            join_token: self
+                .join_token
+                .clone()
+                .filter(|_| record.accepted.is_none()),
+        };
+        self.sequence += 1;
+        (nonce, seal(&status, &self.key))
+    }
+
+    /// Says something that needs no answer.
+    pub fn tell(
+        &mut self,
+        link: &mut dyn Link,
+        host: &mut dyn Host,
+        record: &Record,
+        standing: Standing,
+    ) {
+        let (_, bytes) = self.status(host, record, standing);
+        link.tell(bytes);
+    }
+}

@@ -1,0 +1,154 @@
+//! The agent inside a running target: it says that the target is up, and takes the server home
+//! when an order makes it something else. It changes nothing but its own slot of the journal.
+
+use repave_protocol::{
+    Directive, DirectiveExpected, Generation, Keys, Load, Nonce, Order, Side, Standing,
+    TrustDocument, Verified, verify,
+};
+
+use crate::backoff::Backoff;
+use crate::edges::{Disk, Host, Link, Power};
+use crate::failure::Failure;
+use crate::gpt::Table;
+use crate::journal::{Journal, Place, Record, UpRecord, write_up};
+use crate::report::Voice;
+use crate::settings::ResidentConfig;
+
+/// Pause between two reports when the answer names none.
+const REPORT_MS: u64 = 5_000;
+
+/// What the resident works with; narrower than the agent's world.
+pub struct Surroundings<'a> {
+    /// The network.
+    pub link: &'a mut dyn Link,
+    /// The way back.
+    pub power: &'a mut dyn Power,
+    /// Time and chance.
+    pub host: &'a mut dyn Host,
+    /// How busy the target is.
+    pub load: &'a mut dyn FnMut() -> Load,
+}
+
+/// The resident of a target.
+pub struct Resident {
+    config: ResidentConfig,
+    trust: TrustDocument,
+    record: Record,
+    voice: Voice,
+    accepted: Option<(Generation, repave_protocol::Sha256)>,
+}
+
+/// Finds the journal of the state partition that the configuration names.
+pub fn find_journal(
+    config: &ResidentConfig,
+    disks: &mut [Box<dyn Disk + '_>],
+) -> Result<Option<(Place, Journal)>, Failure> {
+    for (number, disk) in disks.iter_mut().enumerate() {
+        let Ok(table) = Table::read(disk.as_mut()) else {
+            continue;
+        };
+        let Some(state) = table.find(config.state_partition) else {
+            continue;
+        };
+        let place = Place {
+            disk: number,
+            offset_bytes: state.first_lba * table.block_bytes,
+        };
+        return Ok(Journal::open(place, disk.as_mut())?.map(|journal| (place, journal)));
+    }
+    Ok(None)
+}
+
+impl Resident {
+    /// A resident that has recorded that its target came up.
+    pub fn arrive(
+        config: ResidentConfig,
+        trust: Verified<TrustDocument>,
+        (place, journal): (Place, &Journal),
+        disk: &mut dyn Disk,
+        boot: Nonce,
+    ) -> Result<Self, Failure> {
+        let record = journal.record().clone();
+        if let Some(seal) = &record.seal {
+            let up = UpRecord {
+                generation: seal.generation,
+                departure: seal.departures,
+            };
+            write_up(place, disk, &up)?;
+        }
+        let voice = Voice::new(
+            config.pool.clone(),
+            journal.device_key(),
+            boot,
+            Side::Target,
+            None,
+        );
+        let accepted = record
+            .accepted
+            .map(|accepted| (accepted.generation, accepted.digest));
+        Ok(Self {
+            config,
+            trust: trust.into_message(),
+            record,
+            voice,
+            accepted,
+        })
+    }
+
+    /// Reports until an order takes the server home; for ever, with growing pauses on failure.
+    pub fn stay(&mut self, around: &mut Surroundings<'_>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let pause_ms = match self.round(around) {
+                Ok(None) => return,
+                Ok(Some(pause_ms)) => {
+                    backoff = Backoff::default();
+                    pause_ms
+                }
+                Err(failure) => {
+                    let pause_ms = backoff.next_ms(&around.host.entropy());
+                    log::warn!("{} (again in {pause_ms} ms)", failure.chain());
+                    pause_ms
+                }
+            };
+            around.host.sleep(pause_ms);
+        }
+    }
+
+    /// One report. `None` once the server is on its way home.
+    pub fn round(&mut self, around: &mut Surroundings<'_>) -> Result<Option<u64>, Failure> {
+        let standing = Standing::Up {
+            load: (around.load)(),
+        };
+        let (nonce, status) = self.voice.status(around.host, &self.record, standing);
+        let answer = around.link.ask(&status)?;
+        let expected = DirectiveExpected {
+            pool: self.config.pool.clone(),
+            server: self.voice.server(),
+            nonce,
+            accepted: self.accepted,
+        };
+        let keys = Keys::Pinned(&self.trust.directive_keys);
+        let directive: Verified<Directive> = verify(&answer, keys, &expected)?;
+        let message = directive.message();
+        self.accepted = Some((message.generation, message.order_digest()));
+        let other_purpose = match &message.order {
+            Order::Wait { after_ms } => return Ok(Some(*after_ms)),
+            Order::Purpose(_) => message.generation != self.config.generation,
+            Order::Boot { sealed } => *sealed != self.config.generation,
+            Order::Stay { .. } => true,
+        };
+        if !other_purpose {
+            return Ok(Some(REPORT_MS));
+        }
+        log::info!(
+            "generation {}: going back to the default side",
+            message.generation
+        );
+        self.voice
+            .tell(around.link, around.host, &self.record, Standing::Returning);
+        around.link.settle();
+        around.power.reboot()?;
+        Ok(None)
+    }
+}

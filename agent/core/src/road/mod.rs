@@ -1,0 +1,124 @@
+//! The road of one purposing, as a chain of values: plan → [`Unsealed`] → [`Written`] →
+//! [`Audited`] → [`Configured`] → [`Sealed`]. Each has its constructor in the one file that earns
+//! it and takes the one before it, so that "never boot what was not read back" does not compile.
+
+mod audit;
+mod configure;
+mod seal;
+mod unseal;
+mod write;
+
+use repave_protocol::{Stage, Standing};
+
+pub use audit::Audited;
+pub use configure::Configured;
+pub use seal::Sealed;
+pub use unseal::Unsealed;
+pub use write::Written;
+
+use crate::edges::{Edges, Link, Workers};
+use crate::failure::Failure;
+use crate::journal::Journal;
+use crate::plan::Plan;
+use crate::report::Voice;
+use crate::transfer::{Pass, Scope, Settled, Transfer, run};
+
+/// Least time between two reports of progress.
+const PROGRESS_MS: u64 = 1_000;
+
+/// What every stretch of the road works with.
+pub struct Traveller<'a, 'e> {
+    /// The world.
+    pub edges: &'a mut Edges<'e>,
+    /// The journal, on the default side's disk.
+    pub journal: &'a mut Journal,
+    /// Number of the journal's disk.
+    pub journal_disk: usize,
+    /// The server's voice.
+    pub voice: &'a mut Voice,
+}
+
+impl Traveller<'_, '_> {
+    /// Tells the controller that a stage was reached.
+    fn reached(&mut self, stage: Stage, plan: &Plan) {
+        log::info!("{}", stage_words(stage));
+        let total_bytes = plan.total_bytes();
+        let done_bytes = if stage >= Stage::Written {
+            total_bytes
+        } else {
+            0
+        };
+        let standing = Standing::Purposing {
+            stage,
+            done_bytes,
+            total_bytes,
+            bytes_per_s: 0,
+        };
+        let edges = &mut *self.edges;
+        self.voice
+            .tell(edges.link, edges.host, self.journal.record(), standing);
+    }
+
+    /// Runs one pass over a part of the image, with progress reported as of `stage`.
+    fn transfer(
+        &mut self,
+        plan: &Plan,
+        stage: Stage,
+        workers: &mut dyn Workers,
+        (scope, pass, settled): (Scope, Pass, Settled),
+    ) -> Result<Settled, Failure> {
+        let seed = u64::from_le_bytes(first_eight(self.edges.host.entropy()));
+        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, settled, seed);
+        let total_bytes = plan.total_bytes();
+        let (voice, record) = (&mut *self.voice, self.journal.record());
+        let host = &mut *self.edges.host;
+        let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
+        let mut watch = |link: &mut dyn Link, done_bytes: u64| {
+            let now_ms = host.uptime_ms();
+            let passed_ms = now_ms.saturating_sub(told_ms);
+            if passed_ms < PROGRESS_MS {
+                return;
+            }
+            let bytes_per_s = done_bytes.saturating_sub(told_bytes) * 1000 / passed_ms;
+            (told_ms, told_bytes) = (now_ms, done_bytes);
+            let standing = Standing::Purposing {
+                stage,
+                done_bytes,
+                total_bytes,
+                bytes_per_s,
+            };
+            voice.tell(link, host, record, standing);
+        };
+        run(&mut transfer, self.edges.link, workers, &mut watch)?;
+        Ok(transfer.into_settled())
+    }
+}
+
+fn stage_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Accepted => "directive accepted",
+        Stage::Planned => "plan made",
+        Stage::Unsealed => "target unsealed",
+        Stage::Written => "target written",
+        Stage::Audited => "target read back",
+        Stage::Configured => "settings in place",
+        Stage::Sealed => "target sealed",
+        Stage::Armed => "target armed",
+    }
+}
+
+fn first_eight(bytes: [u8; 32]) -> [u8; 8] {
+    let mut first = [0; 8];
+    first.copy_from_slice(&bytes[..8]);
+    first
+}
+
+/// From a plan to a sealed target.
+pub fn travel(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
+    on.reached(Stage::Planned, &plan);
+    let unsealed = unseal::unseal(plan, on)?;
+    let written = write::write(unsealed, on)?;
+    let audited = audit::audit(written, on)?;
+    let configured = configure::configure(audited, on)?;
+    seal::seal(configured, on)
+}

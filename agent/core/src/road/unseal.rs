@@ -1,0 +1,78 @@
+//! Unsealing: from here on the target cannot be booted. BootNext is forgotten, the journal says
+//! so, the heads of the old and of the new target are zeroed and flushed, and only then the
+//! partition table changes.
+
+use repave_protocol::Stage;
+
+use super::Traveller;
+use crate::boot::forget_target;
+use crate::failure::Failure;
+use crate::journal::Purposing;
+use crate::plan::Plan;
+
+/// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
+/// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
+const HEAD_BYTES: usize = 128 * 1024;
+
+/// A target that nothing can boot. It may be written.
+#[derive(Debug)]
+pub struct Unsealed {
+    plan: Plan,
+    resume: bool,
+}
+
+impl Unsealed {
+    /// The plan being carried out.
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether an earlier, interrupted run wrote the same image.
+    pub(super) const fn resume(&self) -> bool {
+        self.resume
+    }
+
+    pub(super) fn into_plan(self) -> Plan {
+        self.plan
+    }
+}
+
+/// Takes the seal off the target.
+pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed, Failure> {
+    forget_target(on.edges.firmware)?;
+    let under_way = Purposing {
+        generation: plan.generation,
+        manifest: plan.image.reference().manifest,
+    };
+    // The same image at the same place: what is there may be right, and is compared. A changed
+    // layout has nothing to compare with.
+    let before = on
+        .journal
+        .record()
+        .purposing
+        .as_ref()
+        .map(|purposing| purposing.manifest);
+    let resume = before == Some(under_way.manifest) && plan.rewrite.is_none();
+    on.journal
+        .update(on.edges.disks[on.journal_disk].as_mut(), |record| {
+            record.seal = None;
+            record.staying = None;
+            record.purposing = Some(under_way);
+        })?;
+    let disk = on.edges.disks[plan.disk].as_mut();
+    let zeroes = vec![0; HEAD_BYTES];
+    let heads = plan
+        .extents
+        .iter()
+        .map(|extent| (extent.offset_bytes, extent.size_bytes));
+    for (offset_bytes, size_bytes) in plan.old_heads.iter().copied().chain(heads) {
+        let length = size_bytes.min(HEAD_BYTES as u64) as usize;
+        disk.write(offset_bytes, &zeroes[..length])?;
+    }
+    disk.flush()?;
+    if let Some(rewrite) = &plan.rewrite {
+        rewrite.write(disk)?;
+    }
+    on.reached(Stage::Unsealed, &plan);
+    Ok(Unsealed { plan, resume })
+}

@@ -1,0 +1,33 @@
+//! Which trust document counts: the newest of the one burned beside the configuration and the one
+//! in the journal. Each must come through the one door; a journal that a target's root has written
+//! to can at worst be ignored.
+
+use repave_protocol::{
+    Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, Verified, verify,
+};
+
+/// The newest acceptable document among `candidates`, in their envelopes.
+pub fn newest<'a>(
+    candidates: impl Iterator<Item = &'a [u8]>,
+    root_key: PublicKey,
+    pool: &PoolId,
+) -> Result<Verified<TrustDocument>, Refusal> {
+    let mut newest: Option<Verified<TrustDocument>> = None;
+    let mut refusal = Refusal::Unsigned;
+    for bytes in candidates {
+        let least_version = newest.as_ref().map_or(0, |found| found.message().version);
+        let expected = TrustExpected {
+            pool: pool.clone(),
+            least_version,
+        };
+        match verify(bytes, Keys::Pinned(&[root_key]), &expected) {
+            Ok(found) => newest = Some(found),
+            Err(error @ Refusal::Rollback { .. }) => log::debug!("{error}"),
+            Err(error) => {
+                log::warn!("trust document refused: {error}");
+                refusal = error;
+            }
+        }
+    }
+    newest.ok_or(refusal)
+}
