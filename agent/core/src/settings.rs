@@ -222,10 +222,11 @@ fn check_value(
 fn check_paths(files: &[Rendered], prefixes: &[String]) -> Result<(), BadSettings> {
     for (number, file) in files.iter().enumerate() {
         let path = &file.path;
-        let mut parts = path.split('/');
+        let part_is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         let plain = path.len() <= PATH_BYTES
-            && parts.next() == Some("")
-            && parts.all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'));
+            && path
+                .strip_prefix('/')
+                .is_some_and(|rest| rest.split('/').all(part_is_plain));
         if !plain {
             return Err(BadSettings::Path { path: path.clone() });
         }
