@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing need, and only those that are missing.
+set -euo pipefail
+
+packages=(
+    # the agent, its kernel and its UKI
+    gcc make pkg-config linux-source-6.1 flex bison bc libelf-dev libssl-dev xz-utils zstd rsync
+    kmod cpio binutils systemd-boot-efi mtools dosfstools
+    # virtual machines
+    qemu-system-x86 qemu-utils ovmf ipxe-qemu iproute2 dnsmasq-base util-linux
+    # target images
+    mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$state" = installed ] || missing+=("$package")
+done
+if ! command -v cargo > /dev/null; then
+    echo "deps: no cargo on the PATH; install a stable Rust toolchain (https://rustup.rs) first" >&2
+    exit 1
+fi
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+echo "deps: installing ${missing[*]}"
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${root[@]}" apt-get update &&
+    DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y --no-install-recommends "${missing[@]}"
+} > "$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    echo "deps: could not install ${missing[*]}" >&2
+    exit 1
+fi
