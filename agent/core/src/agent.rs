@@ -198,7 +198,7 @@ impl Agent {
             return Ok(());
         };
         let bytes = serde_json::to_vec(envelope).expect("an envelope is always JSON");
-        let found = trust::newest(
+        let (found, _) = trust::newest(
             std::iter::once(bytes.as_slice()),
             self.character.root_key,
             &self.character.pool,

@@ -2,13 +2,14 @@
 //! the journal or, at a server's first boot, begin one; give a burned clone its own identity; put
 //! default first in the firmware.
 
-use repave_protocol::Guid;
+use repave_protocol::{Guid, PoolId, PublicKey, TrustDocument, Verified};
 
 use crate::boot::ensure_default;
 use crate::default_side::DefaultSide;
 use crate::edges::{Disk, Firmware, Host};
 use crate::failure::Failure;
 use crate::journal::{Journal, Record, Secret};
+use crate::trust;
 
 /// A default side with its journal.
 #[derive(Debug)]
@@ -46,6 +47,30 @@ impl Home {
             log::warn!("boot entry of the default side: {error}");
         }
         Ok(Self { default, journal })
+    }
+}
+
+impl Home {
+    /// The newest trust document of the one `burned` beside the configuration and the journal's;
+    /// the journal keeps it, since the resident of a target has no other.
+    pub fn trust(
+        &mut self,
+        burned: &[u8],
+        root_key: PublicKey,
+        pool: &PoolId,
+        disk: &mut dyn Disk,
+    ) -> Result<Verified<TrustDocument>, Failure> {
+        let kept = self.journal.record().trust.clone().unwrap_or_default();
+        let candidates = [kept.as_bytes(), burned]
+            .into_iter()
+            .filter(|bytes| !bytes.is_empty());
+        let (newest, bytes) = trust::newest(candidates, root_key, pool)?;
+        if bytes != kept.as_bytes() {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.journal
+                .update(disk, |record| record.trust = Some(text))?;
+        }
+        Ok(newest)
     }
 }
 

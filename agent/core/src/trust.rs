@@ -6,22 +6,25 @@ use repave_protocol::{
     Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, Verified, verify,
 };
 
-/// The newest acceptable document among `candidates`, in their envelopes.
+/// The newest acceptable document among `candidates`, and the envelope it came in. Of equally new
+/// ones it is the first.
 pub fn newest<'a>(
     candidates: impl Iterator<Item = &'a [u8]>,
     root_key: PublicKey,
     pool: &PoolId,
-) -> Result<Verified<TrustDocument>, Refusal> {
-    let mut newest: Option<Verified<TrustDocument>> = None;
+) -> Result<(Verified<TrustDocument>, &'a [u8]), Refusal> {
+    let mut newest: Option<(Verified<TrustDocument>, &[u8])> = None;
     let mut refusal = Refusal::Unsigned;
     for bytes in candidates {
-        let least_version = newest.as_ref().map_or(0, |found| found.message().version);
+        let least_version = newest
+            .as_ref()
+            .map_or(0, |(found, _)| found.message().version + 1);
         let expected = TrustExpected {
             pool: pool.clone(),
             least_version,
         };
         match verify(bytes, Keys::Pinned(&[root_key]), &expected) {
-            Ok(found) => newest = Some(found),
+            Ok(found) => newest = Some((found, bytes)),
             Err(error @ Refusal::Rollback { .. }) => log::debug!("{error}"),
             Err(error) => {
                 log::warn!("trust document refused: {error}");

@@ -1,0 +1,62 @@
+# A table of contents: every rule calls one tool. `make demo` and `make test` need nothing before
+# them on Debian 12 but a Rust toolchain; they install the Debian packages they need and say which.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := x86_64-unknown-linux-gnu
+BUILD := build
+AGENT := target/$(TARGET)/agent/repave-agent
+# Static, so that the agent is the whole of its initramfs and runs in any target.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+VM_TEST_THREADS ?= 2
+
+.PHONY: help deps image targets size demo check test test-full fmt clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps: ## Install the Debian packages that building and testing need
+	@./initramfs/deps.sh
+
+image: deps ## build/: repave-agent, repave-default.efi, default-disk.img
+	$(STATIC) cargo build --locked --profile agent --target $(TARGET) -p repave-agent
+	cargo build --locked --release -p repave-controller
+	mkdir -p $(BUILD)
+	install -m 755 $(AGENT) $(BUILD)/repave-agent
+	install -m 755 target/release/repave $(BUILD)/repave
+	install -m 644 "$$(kernel-config/build.sh)" $(BUILD)/vmlinuz
+	initramfs/build.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz $(BUILD)/repave-default.efi
+	initramfs/burn.sh --output $(BUILD)/default-disk.img --size 8G --uki $(BUILD)/repave-default.efi \
+	    --config initramfs/agent.json.example
+
+targets: deps ## Build (or find in the cache) the target images that demo and tests use
+	@for name in tiny memtest web db; do tests/targets/build.sh $$name; done
+
+size: image ## Bytes of agent, kernel, initramfs and UKI, against their bars
+	@initramfs/size.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz $(BUILD)/repave-default.efi
+
+demo: image targets ## Purpose two virtual servers to web and db, then turn web into db
+	cargo run --locked --release -p repave-vm --bin demo
+
+check: deps ## Format, lints, docs, floors, licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	cargo run --locked --quiet -p repave-house
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh
+
+test: image targets ## Unit, golden, hostile, simulator and VM tests
+	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
+	cargo test --locked --workspace --exclude repave-vm
+	cargo test --locked -p repave-vm -- --test-threads=$(VM_TEST_THREADS)
+
+test-full: test ## What does not fit into test: longer roads on virtual machines
+	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+clean: ## Remove what was built here; caches outside the tree stay
+	rm -rf $(BUILD) target
