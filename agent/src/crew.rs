@@ -1,0 +1,482 @@
+//! Transfer workers: threads over one disk that fetch, inflate, write, read back and digest in a
+//! fixed pool of buffers. What is done in which order, what is tried again and whether the bytes
+//! are right is the core's to say.
+
+mod worker;
+
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use repave_core::edges::{Completion, Crew, DeviceError, Job, Slot, WorkError, Workers};
+use repave_sys::AlignedBuffer;
+
+use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
+use crate::disk::OpenDisk;
+use crate::http::Http;
+use worker::{Shared, Worker};
+
+/// Fewest threads: one waits for the network while the other waits for the disk.
+const THREADS_LEAST: usize = 2;
+/// Most threads; more only wait for the same disk.
+pub const THREADS_MOST: usize = 8;
+/// Most bytes in the pool of buffers, so that large chunks do not fill a small server's memory.
+const POOL_BYTES: usize = 32 * 1024 * 1024;
+/// Fewest buffers, whatever their size: one on its way in, one on its way out.
+const SLOTS_LEAST: usize = 2;
+
+/// Makes workers over the server's disks.
+pub struct ThreadCrew {
+    disks: Vec<OpenDisk>,
+    http: Arc<dyn Http>,
+}
+
+impl ThreadCrew {
+    /// A crew for `disks`, in the order in which the core counts them. All its threads fetch with
+    /// `http`, which had better keep [`THREADS_MOST`] connections.
+    pub fn new(disks: Vec<OpenDisk>, http: Arc<dyn Http>) -> Self {
+        Self { disks, http }
+    }
+}
+
+impl Crew for ThreadCrew {
+    fn start(&mut self, disk: usize, chunk_bytes: u32) -> Result<Box<dyn Workers>, DeviceError> {
+        let failed = |device: String, reason: String| DeviceError {
+            device,
+            operation: "start of workers",
+            offset_bytes: 0,
+            length_bytes: u64::from(chunk_bytes),
+            reason,
+        };
+        let Some(open) = self.disks.get(disk) else {
+            let reason = format!("there are {} disks", self.disks.len());
+            return Err(failed(format!("disk number {disk}"), reason));
+        };
+        let cpus = thread::available_parallelism().map_or(1, NonZero::get);
+        ThreadWorkers::start(
+            open.file(),
+            Arc::clone(&self.http),
+            cpus,
+            chunk_bytes as usize,
+        )
+        .map(|workers| Box::new(workers) as Box<dyn Workers>)
+        .map_err(|error| failed(open.name().into(), error.to_string()))
+    }
+}
+
+/// Threads and buffers for `cpus` processors and chunks of `chunk_bytes`.
+fn pool_size(cpus: usize, chunk_bytes: usize) -> (usize, usize) {
+    let threads = cpus.clamp(THREADS_LEAST, THREADS_MOST);
+    let slots = (2 * threads + 2)
+        .min(POOL_BYTES / chunk_bytes.max(1))
+        .max(SLOTS_LEAST);
+    (threads.min(slots), slots)
+}
+
+struct ThreadWorkers {
+    slots: usize,
+    shared: Arc<Shared>,
+    /// Gone once the threads are to end.
+    jobs: Option<Sender<Job>>,
+    completions: Receiver<Completion>,
+    under_way: Vec<Slot>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl ThreadWorkers {
+    fn start(
+        file: Arc<DirectFile>,
+        http: Arc<dyn Http>,
+        cpus: usize,
+        chunk_bytes: usize,
+    ) -> std::io::Result<Self> {
+        let (threads, slots) = pool_size(cpus, chunk_bytes);
+        let buffer = || Mutex::new(AlignedBuffer::new(chunk_bytes, ALIGNMENT_BYTES));
+        let shared = Arc::new(Shared {
+            file,
+            http,
+            buffers: (0..slots).map(|_| buffer()).collect(),
+            stored_most_bytes: zstd::zstd_safe::compress_bound(chunk_bytes),
+            stopping: AtomicBool::new(false),
+        });
+        let (jobs, queue) = mpsc::channel();
+        let (done, completions) = mpsc::channel();
+        let queue = Arc::new(Mutex::new(queue));
+        // From here on a failure drops `workers`, which ends the threads that did start.
+        let mut workers = Self {
+            slots,
+            shared,
+            jobs: Some(jobs),
+            completions,
+            under_way: Vec::with_capacity(slots),
+            threads: Vec::with_capacity(threads),
+        };
+        for number in 0..threads {
+            let worker = Worker::new(Arc::clone(&workers.shared));
+            let (queue, done) = (Arc::clone(&queue), done.clone());
+            let thread = thread::Builder::new()
+                .name(format!("worker {number}"))
+                .spawn(move || worker.run(&queue, &done))?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+}
+
+impl Workers for ThreadWorkers {
+    fn slots(&self) -> usize {
+        self.slots
+    }
+
+    fn submit(&mut self, job: Job) {
+        self.under_way.push(job.slot);
+        // Nobody receives only when every thread has ended, and then `reap` says so.
+        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+    }
+
+    fn reap(&mut self) -> Completion {
+        assert!(
+            !self.under_way.is_empty(),
+            "reap is called only while jobs are under way"
+        );
+        let completion = self.completions.recv().unwrap_or_else(|_| Completion {
+            slot: self.under_way[0],
+            outcome: Err(WorkError::Device(self.shared.file.error(
+                "work",
+                0,
+                0,
+                "all workers have ended".into(),
+            ))),
+        });
+        self.under_way.retain(|slot| *slot != completion.slot);
+        completion
+    }
+}
+
+impl Drop for ThreadWorkers {
+    /// Jobs not yet begun are forgotten; one that is under way is waited for.
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.jobs = None;
+        for thread in &self.threads {
+            thread.thread().unpark();
+        }
+        for thread in self.threads.drain(..) {
+            // A worker catches its jobs' panics; if it ended by one of its own, it has ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use repave_core::edges::{
+        Completion, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+    };
+    use repave_protocol::Sha256;
+
+    use super::{SLOTS_LEAST, ThreadCrew, pool_size};
+    use crate::disk::OpenDisk;
+    use crate::http::Http;
+
+    const CHUNK_BYTES: usize = 64 * 1024;
+    const DISK_BYTES: usize = 16 * CHUNK_BYTES;
+
+    /// A pack in memory; its URL's source says how it misbehaves.
+    struct Pack(Vec<u8>);
+
+    impl Http for Pack {
+        fn post(&self, _: &str, _: &[u8], _: usize, _: Duration) -> Result<Vec<u8>, LinkError> {
+            unreachable!("workers only get ranges")
+        }
+
+        fn get(&self, _: &str, _: usize) -> Result<Vec<u8>, LinkError> {
+            unreachable!("workers only get ranges")
+        }
+
+        fn get_range(
+            &self,
+            url: &str,
+            offset_bytes: u64,
+            into: &mut [u8],
+        ) -> Result<(), LinkError> {
+            assert!(!url.starts_with("http://panics/"), "the mirror bites");
+            let start = offset_bytes as usize;
+            let error = || LinkError {
+                peer: url.into(),
+                reason: "past the end".into(),
+            };
+            into.copy_from_slice(self.0.get(start..start + into.len()).ok_or_else(error)?);
+            Ok(())
+        }
+    }
+
+    struct World {
+        _file: tempfile::NamedTempFile,
+        disk: OpenDisk,
+        workers: Box<dyn Workers>,
+    }
+
+    fn world(pack: Vec<u8>) -> World {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(DISK_BYTES as u64).unwrap();
+        let facts = repave_protocol::Disk {
+            name: "disk0".into(),
+            ..Default::default()
+        };
+        let disk = OpenDisk::open(facts, file.path()).unwrap();
+        let mut crew = ThreadCrew::new(vec![disk.clone()], Arc::new(Pack(pack)));
+        assert!(crew.start(1, CHUNK_BYTES as u32).is_err());
+        let workers = crew.start(0, CHUNK_BYTES as u32).unwrap();
+        World {
+            _file: file,
+            disk,
+            workers,
+        }
+    }
+
+    impl World {
+        fn perform(&mut self, slot: usize, work: Work) -> Result<Seen, WorkError> {
+            self.workers.submit(Job {
+                slot: Slot(slot),
+                work,
+            });
+            let Completion {
+                slot: back,
+                outcome,
+            } = self.workers.reap();
+            assert_eq!(back, Slot(slot));
+            outcome
+        }
+    }
+
+    fn pattern(seed: usize) -> Vec<u8> {
+        (0..CHUNK_BYTES)
+            .map(|at| ((at * 7 + seed) % 253) as u8)
+            .collect()
+    }
+
+    fn frame(plain: &[u8]) -> Vec<u8> {
+        zstd::bulk::compress(plain, 3).unwrap()
+    }
+
+    fn fetch(source: &str, offset_bytes: usize, stored_bytes: usize, plain_bytes: usize) -> Work {
+        Work::Fetch {
+            source: source.into(),
+            pack: Sha256::of(b"pack"),
+            offset_bytes: offset_bytes as u64,
+            stored_bytes: stored_bytes as u32,
+            plain_bytes: plain_bytes as u32,
+            pause_ms: 0,
+        }
+    }
+
+    fn read(offset_bytes: usize, sha256: bool) -> Work {
+        let (offset_bytes, length_bytes) = (offset_bytes as u64, CHUNK_BYTES as u32);
+        Work::Read {
+            offset_bytes,
+            length_bytes,
+            sha256,
+        }
+    }
+
+    fn write(offset_bytes: usize, length_bytes: usize) -> Work {
+        Work::Write {
+            offset_bytes: offset_bytes as u64,
+            length_bytes: length_bytes as u32,
+        }
+    }
+
+    #[test]
+    fn a_chunk_travels_from_its_source_to_the_disk_and_back() {
+        let plain = pattern(1);
+        let pack = [vec![9; 100], frame(&plain)].concat();
+        let stored_bytes = pack.len() - 100;
+        let mut world = world(pack);
+        let sha256 = Sha256::of(&plain);
+        let fetched = world.perform(0, fetch("http://mirror", 100, stored_bytes, CHUNK_BYTES));
+        assert_eq!(fetched, Ok(Seen::Fetched { sha256 }));
+        assert_eq!(
+            world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)),
+            Ok(Seen::Wrote)
+        );
+        let crc32 = crc32fast::hash(&plain);
+        let seen = world.perform(1, read(CHUNK_BYTES, true));
+        assert_eq!(
+            seen,
+            Ok(Seen::Read {
+                crc32,
+                sha256: Some(sha256)
+            })
+        );
+        let seen = world.perform(1, read(CHUNK_BYTES, false));
+        assert_eq!(
+            seen,
+            Ok(Seen::Read {
+                crc32,
+                sha256: None
+            })
+        );
+    }
+
+    #[test]
+    fn all_slots_at_once_keep_their_own_bytes() {
+        let plains: Vec<Vec<u8>> = (0..6).map(pattern).collect();
+        let frames: Vec<Vec<u8>> = plains.iter().map(|plain| frame(plain)).collect();
+        let mut world = world(frames.concat());
+        assert!(world.workers.slots() >= 6);
+        let mut offset_bytes = 0;
+        for (slot, frame) in frames.iter().enumerate() {
+            let work = fetch("http://mirror", offset_bytes, frame.len(), CHUNK_BYTES);
+            world.workers.submit(Job {
+                slot: Slot(slot),
+                work,
+            });
+            offset_bytes += frame.len();
+        }
+        let mut seen: Vec<Completion> = frames.iter().map(|_| world.workers.reap()).collect();
+        seen.sort_by_key(|completion| completion.slot);
+        for (completion, plain) in seen.iter().zip(&plains) {
+            assert_eq!(
+                completion.outcome,
+                Ok(Seen::Fetched {
+                    sha256: Sha256::of(plain)
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_range_is_zeroed_only_if_it_is_not_zero() {
+        let mut world = world(Vec::new());
+        let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, CHUNK_BYTES as u32);
+        let zero = Work::Zero {
+            offset_bytes,
+            length_bytes,
+        };
+        assert_eq!(
+            world.perform(0, zero.clone()),
+            Ok(Seen::Zeroed { already: true })
+        );
+        let mut last_byte = [0; 512];
+        last_byte[511] = 1;
+        world
+            .disk
+            .file()
+            .write(2 * offset_bytes - 512, &last_byte)
+            .unwrap();
+        assert_eq!(
+            world.perform(0, zero.clone()),
+            Ok(Seen::Zeroed { already: false })
+        );
+        assert_eq!(world.perform(0, zero), Ok(Seen::Zeroed { already: true }));
+    }
+
+    fn check_source_fault(pack: Vec<u8>, work: Work, reason: &str) {
+        match world(pack).perform(0, work) {
+            Err(WorkError::Source(error)) => {
+                assert!(error.peer.contains("/blobs/sha256/"), "{error}");
+                assert!(error.reason.contains(reason), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_source_does_wrong_is_its_fault() {
+        let short = frame(&pattern(1)[..CHUNK_BYTES - 512]);
+        let long = frame(&[pattern(1), vec![1; 512]].concat());
+        let mirror = "http://mirror";
+        let of = |pack: &[u8]| fetch(mirror, 0, pack.len(), CHUNK_BYTES);
+        check_source_fault(
+            short.clone(),
+            of(&short),
+            "inflates to 65024 bytes instead of 65536",
+        );
+        check_source_fault(long.clone(), of(&long), "does not inflate");
+        check_source_fault(vec![0; 100], of(&[0; 100]), "does not inflate");
+        check_source_fault(Vec::new(), of(&[0; 100]), "past the end");
+        let huge = fetch(mirror, 0, 1 << 30, CHUNK_BYTES);
+        check_source_fault(Vec::new(), huge, "a frame of 1073741824 bytes");
+        let panics = fetch("http://panics", 0, 100, CHUNK_BYTES);
+        check_source_fault(Vec::new(), panics, "the worker panicked: the mirror bites");
+    }
+
+    #[test]
+    fn workers_go_on_after_a_panic() {
+        let plain = pattern(3);
+        let pack = frame(&plain);
+        let stored_bytes = pack.len();
+        let mut world = world(pack);
+        for _ in 0..2 * super::THREADS_MOST {
+            assert!(
+                world
+                    .perform(0, fetch("http://panics", 0, 1, CHUNK_BYTES))
+                    .is_err()
+            );
+        }
+        let seen = world.perform(0, fetch("http://mirror", 0, stored_bytes, CHUNK_BYTES));
+        assert_eq!(
+            seen,
+            Ok(Seen::Fetched {
+                sha256: Sha256::of(&plain)
+            })
+        );
+    }
+
+    #[test]
+    fn misuse_and_the_end_of_the_disk_are_errors_of_the_device() {
+        let mut world = world(Vec::new());
+        let slots = world.workers.slots();
+        for (slot, work, reason) in [
+            (slots, write(0, CHUNK_BYTES), "there is no buffer number"),
+            (0, write(0, CHUNK_BYTES + 512), "a buffer holds 65536 bytes"),
+            (0, write(0, 100), "not whole blocks of 512 bytes"),
+            (
+                0,
+                read(DISK_BYTES - 512, false),
+                "ended after 512 of 65536 bytes",
+            ),
+        ] {
+            match world.perform(slot, work) {
+                Err(WorkError::Device(error)) => {
+                    assert!(error.reason.contains(reason), "{error}");
+                    assert_eq!(error.device, "disk0");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn dropping_the_workers_does_not_wait_for_pauses() {
+        let mut world = world(Vec::new());
+        for slot in 0..world.workers.slots() {
+            let mut work = fetch("http://mirror", 0, 1, CHUNK_BYTES);
+            let Work::Fetch { pause_ms, .. } = &mut work else {
+                unreachable!()
+            };
+            *pause_ms = 3_600_000;
+            world.workers.submit(Job {
+                slot: Slot(slot),
+                work,
+            });
+        }
+        let begin = Instant::now();
+        drop(world);
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_pool_stays_in_its_memory() {
+        assert_eq!(pool_size(1, 1 << 20), (2, 6));
+        assert_eq!(pool_size(64, 1 << 20), (8, 18));
+        assert_eq!(pool_size(64, 4 << 20), (8, 8));
+        assert_eq!(pool_size(64, 1 << 30), (2, SLOTS_LEAST));
+    }
+}

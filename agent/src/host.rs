@@ -1,0 +1,172 @@
+//! Facts about the running system, time and chance.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use repave_core::edges::{DeviceError, Host};
+use repave_protocol::{Digester, Inventory, Sha256};
+use repave_sys::AlignedBuffer;
+use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
+use crate::disk::OpenDisk;
+use crate::inventory;
+
+/// Piece in which the default partition is read.
+const PIECE_BYTES: usize = 256 * 1024;
+/// Lowest priority there is (setpriority(2)): the digest is wanted, but nobody waits for it.
+const NICE: i32 = 19;
+
+/// The running system.
+pub struct RunningHost {
+    sys_root: PathBuf,
+    proc_root: PathBuf,
+    default_partition: Option<Partition>,
+    /// Made when the digest is first asked for.
+    digest: Option<Arc<OnceLock<Sha256>>>,
+}
+
+/// A range of a disk.
+struct Partition {
+    file: Arc<DirectFile>,
+    offset_bytes: u64,
+    size_bytes: u64,
+}
+
+impl RunningHost {
+    /// A host that takes its inventory from `sys_root` (`/sys`) and `proc_root` (`/proc`).
+    pub fn new(sys_root: &Path, proc_root: &Path) -> Self {
+        let (sys_root, proc_root) = (sys_root.into(), proc_root.into());
+        Self {
+            sys_root,
+            proc_root,
+            default_partition: None,
+            digest: None,
+        }
+    }
+
+    /// Says which range of which disk is the default partition. Its digest is worked out in the
+    /// background once it is asked for; without this call there never is one.
+    pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
+        self.default_partition = Some(Partition {
+            file: disk.file(),
+            offset_bytes,
+            size_bytes,
+        });
+        self.digest = None;
+    }
+}
+
+impl Host for RunningHost {
+    fn uptime_ms(&self) -> u64 {
+        // BOOTTIME counts suspended time too, never goes back and is never negative.
+        let now = clock_gettime(ClockId::Boottime);
+        now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+    }
+
+    fn sleep(&mut self, duration_ms: u64) {
+        thread::sleep(Duration::from_millis(duration_ms));
+    }
+
+    fn entropy(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        // For ever: the call waits until the kernel has entropy and gives 32 bytes whole or not
+        // at all, only a signal can cut it short, and there is nothing to go on with instead.
+        while getrandom(&mut bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {}
+        bytes
+    }
+
+    fn inventory(&mut self) -> Inventory {
+        inventory::take(&self.sys_root, &self.proc_root)
+    }
+
+    fn default_partition(&mut self) -> Option<Sha256> {
+        if let Some(digest) = &self.digest {
+            return digest.get().copied();
+        }
+        let partition = self.default_partition.take()?;
+        let digest = Arc::new(OnceLock::new());
+        self.digest = Some(Arc::clone(&digest));
+        let thread = thread::Builder::new().name("default digest".into());
+        let spawned = thread.spawn(move || match partition.digest() {
+            Ok(value) => {
+                let _ = digest.set(value);
+            }
+            Err(error) => log::warn!("{error}; the default partition has no digest"),
+        });
+        if let Err(error) = spawned {
+            log::warn!("no thread for the default partition's digest: {error}");
+        }
+        None
+    }
+}
+
+impl Partition {
+    fn digest(&self) -> Result<Sha256, DeviceError> {
+        // For the calling thread only, whatever POSIX says of processes.
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            log::debug!("priority {NICE}: {error}");
+        }
+        let mut digester = Digester::new();
+        let mut buffer = AlignedBuffer::new(PIECE_BYTES, ALIGNMENT_BYTES);
+        let end_bytes = self.offset_bytes + self.size_bytes;
+        for offset_bytes in (self.offset_bytes..end_bytes).step_by(PIECE_BYTES) {
+            let length_bytes = (end_bytes - offset_bytes).min(PIECE_BYTES as u64) as usize;
+            let piece = &mut buffer[..length_bytes];
+            self.file.read(offset_bytes, piece)?;
+            digester.update(piece);
+        }
+        Ok(digester.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use repave_core::edges::Host;
+    use repave_protocol::Sha256;
+
+    use super::{PIECE_BYTES, RunningHost};
+    use crate::disk::OpenDisk;
+
+    fn host() -> RunningHost {
+        RunningHost::new("/sys".as_ref(), "/proc".as_ref())
+    }
+
+    #[test]
+    fn time_goes_on_and_chance_does_not_repeat() {
+        let mut host = host();
+        let begin_ms = host.uptime_ms();
+        host.sleep(2);
+        assert!(host.uptime_ms() >= begin_ms + 2);
+        assert_ne!(host.entropy(), host.entropy());
+    }
+
+    #[test]
+    fn the_default_partition_is_digested_once_it_is_asked_for() {
+        let mut host = host();
+        assert_eq!(host.default_partition(), None);
+        let bytes: Vec<u8> = (0..3 * PIECE_BYTES).map(|at| (at % 241) as u8).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let facts = repave_protocol::Disk {
+            name: "disk0".into(),
+            ..Default::default()
+        };
+        let disk = OpenDisk::open(facts, file.path()).unwrap();
+        host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let digest = loop {
+            match host.default_partition() {
+                Some(digest) => break digest,
+                None => assert!(Instant::now() < deadline),
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+    }
+}

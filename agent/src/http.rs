@@ -1,0 +1,75 @@
+//! What the link and the crew need of an HTTP client, so that their tests need no server. The
+//! client that is burned is `https::Client`; TLS, redirects and ranges are its affair.
+
+use std::time::Duration;
+
+use repave_core::edges::LinkError;
+use repave_protocol::Sha256;
+
+use crate::https::{Client, HttpError};
+
+/// A client, used from many threads at once. Errors name the URL.
+pub trait Http: Send + Sync {
+    /// Posts `body` and returns the body of the answer, at most `answer_bytes` long, within
+    /// `limit`.
+    fn post(
+        &self,
+        url: &str,
+        body: &[u8],
+        answer_bytes: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, LinkError>;
+    /// Gets a whole body of at most `limit_bytes`.
+    fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError>;
+    /// Fills `into` with the bytes from `offset_bytes` on.
+    fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError>;
+}
+
+impl Http for Client {
+    fn post(
+        &self,
+        url: &str,
+        body: &[u8],
+        answer_bytes: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, LinkError> {
+        Client::post(self, url, body, answer_bytes, limit).map_err(link_error)
+    }
+
+    fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
+        Client::get(self, url, limit_bytes).map_err(link_error)
+    }
+
+    fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError> {
+        Client::get_range(self, url, offset_bytes, into).map_err(link_error)
+    }
+}
+
+fn link_error(HttpError { url, fault }: HttpError) -> LinkError {
+    LinkError {
+        peer: url,
+        reason: fault.to_string(),
+    }
+}
+
+/// Where a source serves a blob.
+pub(crate) fn blob_url(source: &str, blob: &Sha256) -> String {
+    format!("{}/blobs/sha256/{blob}", source.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use repave_protocol::Sha256;
+
+    #[test]
+    fn a_source_may_end_in_a_slash() {
+        let blob = Sha256::from_bytes([0xab; 32]);
+        for source in ["http://mirror/web", "http://mirror/web/"] {
+            let url = super::blob_url(source, &blob);
+            assert_eq!(
+                url,
+                format!("http://mirror/web/blobs/sha256/{}", "ab".repeat(32))
+            );
+        }
+    }
+}

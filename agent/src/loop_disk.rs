@@ -1,0 +1,121 @@
+//! For tests only: a real disk with one real partition, made of an image file and two of the
+//! kernel's loop devices, since a loop device gets no partition nodes of its own on every kernel.
+//! A directory stands in for `/dev`, another for `/sys`. It needs root.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use repave_core::edges::Volume;
+use repave_protocol::Guid;
+
+use crate::disk::OpenDisk;
+use crate::mount::Mounter;
+
+const DISK_BYTES: u64 = 32 * 1024 * 1024;
+const OFFSET_BYTES: u64 = 1024 * 1024;
+const SIZE_BYTES: u64 = 24 * 1024 * 1024;
+
+/// The disk `vda` with an ext4 file system in `vda1`.
+pub(crate) struct LoopDisk {
+    directory: tempfile::TempDir,
+    loops: Vec<PathBuf>,
+}
+
+impl LoopDisk {
+    /// Makes it, with the files below `content` in its file system.
+    pub(crate) fn new(content: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = Self {
+            directory,
+            loops: Vec::new(),
+        };
+        let image = disk.path("image");
+        fs::File::create(&image)
+            .unwrap()
+            .set_len(DISK_BYTES)
+            .unwrap();
+        for (name, offset_bytes, size_bytes) in
+            [("vda", 0, DISK_BYTES), ("vda1", OFFSET_BYTES, SIZE_BYTES)]
+        {
+            let (offset, size) = (offset_bytes.to_string(), size_bytes.to_string());
+            let node = run(Command::new("losetup")
+                .args([
+                    "--find",
+                    "--show",
+                    "--offset",
+                    &offset,
+                    "--sizelimit",
+                    &size,
+                ])
+                .arg(&image));
+            fs::create_dir_all(disk.path("dev")).unwrap();
+            symlink(&node, disk.path("dev").join(name)).unwrap();
+            disk.loops.push(node.into());
+        }
+        let partition = disk.path("sys/block/vda/vda1");
+        fs::create_dir_all(&partition).unwrap();
+        for (attribute, value) in [
+            ("partition", 1),
+            ("start", OFFSET_BYTES / 512),
+            ("size", SIZE_BYTES / 512),
+        ] {
+            fs::write(partition.join(attribute), format!("{value}\n")).unwrap();
+        }
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-d"])
+            .arg(content)
+            .arg(disk.path("dev/vda1")));
+        disk
+    }
+
+    /// The disk, open.
+    pub(crate) fn open(&self) -> OpenDisk {
+        let facts = repave_protocol::Disk {
+            name: "vda".into(),
+            ..Default::default()
+        };
+        OpenDisk::open(facts, &self.path("dev/vda")).unwrap()
+    }
+
+    /// A mounter that knows the disk as number 0.
+    pub(crate) fn mounter(&self) -> Mounter {
+        Mounter::new(vec![self.open()], &self.path("sys"), &self.path("dev"))
+    }
+
+    /// Its one partition.
+    pub(crate) fn volume(&self) -> Volume {
+        Volume {
+            disk: 0,
+            guid: Guid::from_random([1; 16]),
+            offset_bytes: OFFSET_BYTES,
+            size_bytes: SIZE_BYTES,
+            file_system: "ext4".into(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        for node in &self.loops {
+            run(Command::new("losetup").arg("--detach").arg(node));
+        }
+    }
+}
+
+/// Output of a command that succeeded.
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (text, error) = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .into();
+    assert!(output.status.success(), "{command:?} (needs root): {error}");
+    text.trim_end().into()
+}
