@@ -63,7 +63,10 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_linux_fs_h() {
-        assert_eq!((super::BLKRRPART, super::BLKFLSBUF, super::BLKIOOPT), (4703, 4705, 4729));
+        assert_eq!(
+            (super::BLKRRPART, super::BLKFLSBUF, super::BLKIOOPT),
+            (4703, 4705, 4729)
+        );
     }
 
     #[test]

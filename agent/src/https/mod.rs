@@ -1,0 +1,193 @@
+//! The agent's HTTP client: requests on the control channel, and bodies and ranges of blobs from
+//! wherever the library is.
+//!
+//! HTTPS means the pinned CAs and a matching name, whatever the clock says. Plain HTTP is for blobs
+//! only, which are checked by their digests. Redirects, encodings and answers of another length
+//! than was asked for are refused by name: what a body means is for others to decide, that it is
+//! whole is decided here. Nothing is retried here.
+
+mod answer;
+mod connector;
+mod error;
+mod verifier;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::http::Response;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::{Agent, Body};
+
+use self::answer::Expected;
+use self::connector::TlsConnector;
+
+pub use self::error::{Fault, HttpError, SetupError};
+
+/// Header bytes of an answer at most.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// Buffers of each connection; a chunk passes through in pieces of this size.
+const BUFFER_BYTES: usize = 32 * 1024;
+/// Connections kept for the next request, in all and to one host: one for each worker that
+/// transfers, and one for the controller.
+const MAX_IDLE_CONNECTIONS: usize = 10;
+/// A kept connection is not used again after this; servers and NATs drop idle ones silently.
+const MAX_IDLE_AGE: Duration = Duration::from_secs(25);
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Looking the name up, and then again for connecting, TLS included.
+    pub connect: Duration,
+    /// A whole `get` or `get_range`, from the look-up to the last byte.
+    pub transfer: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            transfer: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A client with kept connections. Clones share them, and may be used from any thread.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+    transfer: Duration,
+}
+
+impl Client {
+    /// A client that trusts the CA certificates in `ca_pem` and no others.
+    ///
+    /// # Errors
+    /// If `ca_pem` is not PEM, or has no certificate, or one that cannot be a trust anchor.
+    pub fn new(ca_pem: &[u8], timeouts: Timeouts) -> Result<Self, SetupError> {
+        let tls = TlsConnector::new(ca_pem)?;
+        let config = Config::builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .accept_encoding("identity")
+            .user_agent(concat!("repave-agent/", env!("CARGO_PKG_VERSION")))
+            .max_response_header_size(MAX_HEADER_BYTES)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .max_idle_connections(MAX_IDLE_CONNECTIONS)
+            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
+            .max_idle_age(MAX_IDLE_AGE)
+            .timeout_resolve(Some(timeouts.connect))
+            .timeout_connect(Some(timeouts.connect))
+            .build();
+        let connector = ().chain(TcpConnector::default()).chain(tls);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Ok(Self {
+            agent,
+            transfer: timeouts.transfer,
+        })
+    }
+
+    /// Posts a JSON body over HTTPS and gives the answer's, at most `max_answer_bytes` long. The
+    /// whole exchange may take `limit`, so a long poll is a long limit.
+    pub fn post(
+        &self,
+        url: &str,
+        body: &[u8],
+        max_answer_bytes: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, HttpError> {
+        let exchange = || {
+            error::check_scheme(url, &["https"])?;
+            let request = self.agent.post(url).content_type("application/json");
+            let request = request.config().timeout_global(Some(limit)).build();
+            let response = request
+                .send(body)
+                .map_err(|error| Fault::of_request(error, limit))?;
+            read_whole(response, max_answer_bytes, limit)
+        };
+        exchange().map_err(|fault| HttpError::new(url, fault))
+    }
+
+    /// Gets a whole body of at most `max_bytes`.
+    pub fn get(&self, url: &str, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
+        let exchange = || read_whole(self.send_get(url, None)?, max_bytes, self.transfer);
+        exchange().map_err(|fault| HttpError::new(url, fault))
+    }
+
+    /// Fills `into` with the bytes from `offset_bytes` on; asks for nothing if it is empty. After
+    /// an error the contents of `into` are undefined.
+    pub fn get_range(
+        &self,
+        url: &str,
+        offset_bytes: u64,
+        into: &mut [u8],
+    ) -> Result<(), HttpError> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let mut exchange = || {
+            let len_bytes = into.len() as u64;
+            let last = offset_bytes
+                .checked_add(len_bytes - 1)
+                .ok_or(Fault::RangeOverflow)?;
+            let response = self.send_get(url, Some(format!("bytes={offset_bytes}-{last}")))?;
+            let expected = Expected::Range {
+                first: offset_bytes,
+                last,
+            };
+            let mut reader = reader(response, expected, self.transfer)?;
+            answer::read_exactly(&mut reader, into, self.transfer)
+        };
+        exchange().map_err(|fault| HttpError::new(url, fault))
+    }
+
+    fn send_get(&self, url: &str, range: Option<String>) -> Result<Response<Body>, Fault> {
+        error::check_scheme(url, &["https", "http"])?;
+        let mut request = self.agent.get(url);
+        if let Some(range) = range {
+            request = request.header("Range", range);
+        }
+        let request = request.config().timeout_global(Some(self.transfer)).build();
+        request
+            .call()
+            .map_err(|error| Fault::of_request(error, self.transfer))
+    }
+}
+
+fn read_whole(
+    response: Response<Body>,
+    max_bytes: usize,
+    limit: Duration,
+) -> Result<Vec<u8>, Fault> {
+    let mut reader = reader(response, Expected::Whole { max_bytes }, limit)?;
+    answer::read_at_most(&mut reader, max_bytes, limit)
+}
+
+/// Checks the answer's head, and gives its body to read; of a refusal the beginning of the body
+/// becomes part of the fault.
+fn reader(
+    response: Response<Body>,
+    expected: Expected,
+    limit: Duration,
+) -> Result<impl Read, Fault> {
+    let (head, body) = response.into_parts();
+    let mut reader = body.into_reader();
+    match answer::check_head(head.status.as_u16(), &head.headers, expected) {
+        Ok(()) => Ok(reader),
+        Err(Fault::Status { status, .. }) => {
+            let problem = answer::read_problem(&mut reader, limit);
+            Err(Fault::Status { status, problem })
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The provider of cryptography, named here so that no default is looked up at run time.
+fn crypto_provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
