@@ -13,7 +13,7 @@ make_all() {
     "$here/build.sh" "$1/the-agent" "$3" "$1/uki.efi"
     echo '{}' > "$1/agent.json"
     for sector in 512 4096; do
-        "$here/burn.sh" --output "$1/disk-$sector.img" --size 2G --sector-size $sector \
+        "$here/burn.sh" --output "$1/disk-$sector.img" --size 400M --sector-size $sector \
             --uki "$1/uki.efi" --config "$1/agent.json" --trust "$1/agent.json"
     done
 }
