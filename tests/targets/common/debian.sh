@@ -21,7 +21,7 @@ debian_disk() {
     fi
     overlay "$common/root" common.tar
     overlay "$here/root" own.tar
-    local exclude=(/usr/share/{doc,info,lintian,locale,man}/'*' /usr/lib/x86_64-linux-gnu/gconv/'*' "$@")
+    local exclude=(/usr/share/{doc,info,lintian,locale,man}/'*' /usr/lib/x86_64-linux-gnu/gconv/'*' /usr/lib/udev/hwdb.d/'*' "$@")
     mmdebstrap --variant=minbase --format=tar \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         --include="$(grep -v '^#' "$here/packages" | paste -sd,)" \
@@ -47,5 +47,5 @@ debian_disk() {
 debian_boot_json() {
     # The gpt generator would mount the default side's ESP and swap what looks like swap.
     boot_json resident '\vmlinuz.efi' /initrd.img \
-        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 systemd.gpt_auto=0 systemd.show_status=1 systemd.getty_auto=0" "$@"
+        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 systemd.gpt_auto=0 loglevel=5 systemd.show_status=1 systemd.getty_auto=0" "$@"
 }

@@ -5,11 +5,15 @@ set -euo pipefail
 root=$1
 common=$(dirname "$0")
 
-for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
-    e2scrub_reap.service fstrim.timer logrotate.timer systemd-pstore.service \
-    systemd-logind.service systemd-networkd-wait-online.service getty@tty1.service; do
+# Each of these is a process or more at every boot, and under emulation most of a second.
+for unit in {apt-daily,apt-daily-upgrade,dpkg-db-backup,e2scrub_all,fstrim,logrotate,systemd-tmpfiles-clean}.timer \
+    {dbus,systemd-initctl}.socket proc-sys-fs-binfmt_misc.automount \
+    {dev-hugepages,dev-mqueue,sys-fs-fuse-connections,sys-kernel-{config,debug,tracing}}.mount \
+    {dbus,e2scrub_reap,getty@tty1,kmod-static-nodes,modprobe@}.service \
+    systemd-{logind,network-generator,networkd-wait-online,pstore,update-utmp,update-utmp-runlevel}.service; do
     ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done
+chroot "$root" systemctl set-default multi-user.target
 chroot "$root" systemctl enable systemd-networkd.service systemd-resolved.service
 ln -sf /run/systemd/resolve/resolv.conf "$root/etc/resolv.conf"
 echo target > "$root/etc/hostname" # until settings name the server
@@ -24,5 +28,7 @@ done | sed -n "s|^insmod $root||p" | awk '{print $1}' | sort -u > "$root/keep"
 rm "$root/keep"
 depmod -b "$root" "$version"
 
-rm -rf "$root"/usr/share/{doc,info,lintian,locale,man} "$root"/var/lib/apt/lists/* \
+# Packages want Perl's modules and the initrd's compressor only while they are being set up.
+rm -rf "$root"/usr/share/perl "$root"/usr/lib/x86_64-linux-gnu/perl "$root"/usr/bin/*zstd* \
+    "$root"/usr/share/{doc,info,lintian,locale,man} "$root"/var/lib/apt/lists/* \
     "$root"/var/cache/*/* "$root"/var/log/*.log "$root"/var/log/apt "$root"/etc/resolv.conf.*

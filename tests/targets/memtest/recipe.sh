@@ -4,5 +4,6 @@ gpt_disk 4 0
 unpack memtest86+ package
 install -D -m 644 package/boot/memtest86+x64.efi esp/EFI/BOOT/BOOTX64.EFI
 fill_esp esp
-boot_json none '\EFI\BOOT\BOOTX64.EFI' '' ''
+# Its screen also goes to the serial line, which is what a test can read.
+boot_json none '\EFI\BOOT\BOOTX64.EFI' '' 'console=ttyS0,115200'
 finish "$1"
