@@ -24,6 +24,7 @@ use std::time::Duration;
 pub mod accel;
 pub mod console;
 pub mod disk;
+pub mod namespace;
 pub mod net;
 mod process;
 pub mod qmp;

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::HANG_GUARD;
 use crate::accel::{Accelerator, UnknownAccelerator};
 use crate::console::{Console, WaitError};
-use crate::net::Holder;
+use crate::namespace::Holder;
 use crate::process::{Process, mortal};
 use crate::qmp::{Qmp, QmpError};
 use crate::spec::{CONSOLE_FILE, OVMF_VARIABLES, SpecError, VARIABLES_FILE, VmSpec, nic_id};

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use repave_qemu::HANG_GUARD;
-use repave_qemu::net::{Namespace, NamespaceSpec};
+use repave_qemu::namespace::{Namespace, NamespaceSpec};
 use repave_qemu::spec::{SpecError, VmSpec};
 use repave_qemu::vm::{Machine, VmError};
 
