@@ -1,0 +1,144 @@
+//! PID 1 of the default side: mounts what it needs, comes home, brings the network up and lives the
+//! agent's life. It never ends: a panic or an error is said on the console and followed by another
+//! try, since a PID 1 that ends takes the kernel with it.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use log::{error, info, warn};
+use repave_core::agent::{Agent, Character};
+use repave_core::config::Config;
+use repave_core::edges::{Edges, Host};
+use repave_core::home::Home;
+use repave_protocol::{Nonce, ServerId};
+use rustix::mount::MountFlags;
+
+use crate::console;
+use crate::disk::{self, OpenDisk};
+use crate::firmware::EfiVariables;
+use crate::network::{self, Network, NetworkConfig};
+use crate::world::{self, World};
+
+/// Where the agent's configuration lies on the default partition.
+const CONFIG_PATH: &str = "repave/agent.json";
+/// Where the burned trust document lies on the default partition.
+const TRUST_PATH: &str = "repave/trust.json";
+/// Longest wait for a first address; the rounds after it say what is wrong by themselves.
+const ONLINE_WAIT: Duration = Duration::from_secs(60);
+/// First pause after a failed try to come home: disks may still be appearing.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Lives for ever.
+pub(crate) fn run() -> ! {
+    if let Err(error) = mount_all() {
+        // Without /dev there may be no console to say it on; go on with what there is.
+        console::start();
+        error!("{error:#}");
+    }
+    console::start();
+    info!("repave-agent {} is PID 1", env!("CARGO_PKG_VERSION"));
+    let mut network = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        // A thread of its own, so that its panic is an error here and not the end of PID 1.
+        let outcome = std::thread::scope(|scope| scope.spawn(|| life(&mut network)).join());
+        match outcome {
+            Ok(Ok(())) => error!("the agent's life ended without leaving"),
+            Ok(Err(error)) => error!("{error:#}"),
+            Err(_) => error!("the agent panicked; this is a fault of its own, told above"),
+        }
+        warn!("trying again in {} ms", pause.as_millis());
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// From the disks to the agent's rounds. Comes back only when something went wrong.
+fn life(network: &mut Option<Network>) -> Result<()> {
+    let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
+    let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
+    let mut disks = world::boxed(&open);
+    let mut host = world::host();
+    let mut home = Home::enter(&mut disks, &mut firmware, &mut host)
+        .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
+    world::watch_default(&mut host, &open, &home.default);
+    let burned = read_burned(&open, &home)?;
+    let config = Config::<NetworkConfig>::parse(&burned.config)?;
+    let network = match network {
+        Some(running) => running,
+        None => network.insert(
+            network::start(config.network.clone(), network::Paths::default())
+                .context("network configuration of agent.json")?,
+        ),
+    };
+    let journal_disk = home.default.disk;
+    let trust = home
+        .trust(&burned.trust, config.root_key, &config.pool, disks[journal_disk].as_mut())
+        .map_err(|failure| anyhow::anyhow!("{TRUST_PATH}: {}", failure.chain()))?;
+    let server = ServerId::of(&home.journal.device_key().public());
+    info!("server {server} of pool {}", config.pool);
+    let boot = Nonce::from_random(host.entropy());
+    if !network.wait_online(Instant::now() + ONLINE_WAIT) {
+        warn!("no network after {} s; still trying", ONLINE_WAIT.as_secs());
+    }
+    let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
+    let character = Character {
+        pool: config.pool,
+        controllers: config.controllers,
+        root_key: config.root_key,
+        join_token: config.join_token,
+        architecture: world::ARCHITECTURE.into(),
+    };
+    let mut agent = Agent::new(character, trust, home, boot);
+    let mut edges = Edges {
+        disks,
+        firmware: &mut firmware,
+        link: &mut world.link,
+        crew: &mut world.crew,
+        configurator: &mut world.configurator,
+        power: &mut world.power,
+        host: &mut host,
+    };
+    agent.live(&mut edges);
+    Ok(())
+}
+
+/// The two files that were burned beside the UKI.
+struct Burned {
+    config: Vec<u8>,
+    trust: Vec<u8>,
+}
+
+fn read_burned(disks: &[OpenDisk], home: &Home) -> Result<Burned> {
+    let files = world::read_files(disks, &world::default_volume(&home.default), &[CONFIG_PATH, TRUST_PATH])
+        .context("default partition")?;
+    let [config, trust] = <[Vec<u8>; 2]>::try_from(files).unwrap_or_default();
+    Ok(Burned { config, trust })
+}
+
+/// The kernel's file systems. /dev comes first, since the console is in it.
+fn mount_all() -> Result<()> {
+    const MOUNTS: [(&str, &str, &CStr); 5] = [
+        ("devtmpfs", "/dev", c"mode=0755"),
+        ("proc", "/proc", c""),
+        ("sysfs", "/sys", c""),
+        ("tmpfs", "/run", c"mode=0755,size=16m"),
+        ("efivarfs", "/sys/firmware/efi/efivars", c""),
+    ];
+    for (kind, target, data) in MOUNTS {
+        let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+        match rustix::mount::mount(kind, target, kind, flags, data) {
+            // Already there (devtmpfs), or no EFI at all, which the firmware edge will say.
+            Ok(()) | Err(rustix::io::Errno::BUSY) => {}
+            Err(error) if kind == "efivarfs" => warn!("efivarfs: {error}"),
+            Err(error) => return Err(error).with_context(|| format!("mounting {kind} on {target}")),
+        }
+    }
+    let null = File::open("/dev/null");
+    null.map(drop).context("/dev is not usable")
+}

@@ -1,0 +1,125 @@
+//! The resident: the same binary inside a running target. It reads the configuration that the
+//! settings left, finds the state partition, and then lives the core's resident.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use log::{error, info};
+use repave_core::edges::{Host, Power, PowerError};
+use repave_core::resident::{Resident, Surroundings, find_journal};
+use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
+use repave_core::trust;
+use repave_protocol::{Load, Nonce, ServerId};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::disk;
+use crate::world;
+
+/// How long the target has to shut down by itself before the kernel is told to reset.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(120);
+/// Pause before another try after a failure that is not one of the link.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Reports until the server is on its way home; for ever, since whoever gives up here strands the
+/// server in its target.
+pub(crate) fn run() {
+    loop {
+        match stay() {
+            Ok(()) => return,
+            Err(error) => error!("{error:#} (again in {} s)", PAUSE.as_secs()),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn stay() -> Result<()> {
+    let bytes = fs::read(RESIDENT_CONFIG).with_context(|| format!("cannot read {RESIDENT_CONFIG}"))?;
+    let config: ResidentConfig =
+        serde_json::from_slice(&bytes).with_context(|| format!("{RESIDENT_CONFIG} is damaged"))?;
+    let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
+    let mut disks = world::boxed(&open);
+    let found = find_journal(&config, &mut disks).map_err(|f| anyhow::anyhow!(f.chain()))?;
+    let Some((place, journal)) = found else {
+        bail!("no disk holds a journal in state partition {}", config.state_partition);
+    };
+    let kept = journal.record().trust.clone().unwrap_or_default();
+    let candidates = std::iter::once(kept.as_bytes());
+    let (trust, _) = trust::newest(candidates, config.root_key, &config.pool)
+        .context("trust document of the journal")?;
+    let server = ServerId::of(&journal.device_key().public());
+    let mut link = world::link(&config.controllers, server, &trust.message().ca_pem)?;
+    let mut host = world::host();
+    let boot = Nonce::from_random(host.entropy());
+    let disk = disks[place.disk].as_mut();
+    let mut resident = Resident::arrive(config, trust, (place, &journal), disk, boot)
+        .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
+    info!("resident of server {server}");
+    // Nothing of the disks is needed any more; the target may want to do what it likes with them.
+    drop(disks);
+    drop(open);
+    let mut around = Surroundings {
+        link: &mut link,
+        power: &mut Shutdown,
+        host: &mut host,
+        load: &mut load,
+    };
+    resident.stay(&mut around);
+    Ok(())
+}
+
+/// The way home from a running target: its own init shuts it down, so that a database is closed
+/// and not cut; only if that takes too long the kernel resets.
+struct Shutdown;
+
+impl Power for Shutdown {
+    fn load(&mut self, _: &repave_core::edges::KexecImage) -> Result<(), PowerError> {
+        Err(not_here("kexec load"))
+    }
+
+    fn kexec(&mut self) -> Result<(), PowerError> {
+        Err(not_here("kexec"))
+    }
+
+    fn reboot(&mut self) -> Result<(), PowerError> {
+        let failed = |reason: String| PowerError { operation: "reboot", reason };
+        if Path::new("/run/systemd/system").exists() {
+            let asked = Command::new("systemctl").arg("reboot").status();
+            info!("systemctl reboot: {asked:?}");
+        } else {
+            // sysvinit's and busybox's convention for "reboot".
+            kill_process(Pid::INIT, Signal::TERM).map_err(|error| failed(error.to_string()))?;
+        }
+        std::thread::sleep(SHUTDOWN_GRACE);
+        rustix::fs::sync();
+        rustix::system::reboot(rustix::system::RebootCommand::Restart)
+            .map_err(|error| failed(error.to_string()))
+    }
+}
+
+fn not_here(operation: &'static str) -> PowerError {
+    PowerError { operation, reason: "a target does not leave in this way".into() }
+}
+
+/// How busy the target is; zero where the kernel does not say.
+fn load() -> Load {
+    let milli = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
+        let one_minute: f64 = text.split(' ').next()?.parse().ok()?;
+        Some((one_minute * 1000.0) as u64)
+    });
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| -> u64 {
+        let line = memory.lines().find_map(|line| line.strip_prefix(name));
+        let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        kibibytes.unwrap_or(0_u64) * 1024
+    };
+    let memory_bytes = field("MemTotal:");
+    Load {
+        load_milli: milli.unwrap_or(0),
+        cpus: std::thread::available_parallelism().map_or(0, |count| count.get() as u32),
+        memory_used_bytes: memory_bytes.saturating_sub(field("MemAvailable:")),
+        memory_bytes,
+    }
+}
