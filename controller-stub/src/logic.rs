@@ -149,6 +149,14 @@ impl Server {
             && seal.server_type == purpose.server_type
     }
 
+    /// The last order again; the first one, if there was none.
+    pub(crate) fn repeat(&self, status: &Status, scenario: &Scenario) -> Order {
+        match &self.last {
+            Some((_, order)) => order.clone(),
+            None => self.decide(status, scenario),
+        }
+    }
+
     /// Gives `order` its generation: the last one if it is the last order again, else the next.
     pub(crate) fn issue(&mut self, order: Order, status: &Status) -> Generation {
         let fulfils_wish = order == self.wish;

@@ -188,6 +188,7 @@ impl Pool {
         };
         let order = match &answer {
             Answer::Order(order) => order.clone(),
+            Answer::Repeat => server.repeat(&status, &scenario),
             _ => server.decide(&status, &scenario),
         };
         if answer == Answer::Genuine && matches!(order, Order::Wait { .. }) && !now {

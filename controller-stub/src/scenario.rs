@@ -97,6 +97,8 @@ pub enum Answer {
     Genuine,
     /// This order, honestly signed.
     Order(Order),
+    /// The last order again, under its generation, whatever the status says.
+    Repeat,
     /// The bytes of the answer before, which name an older nonce.
     Stale,
     /// Properly made, but signed by a key that nobody trusts.
@@ -120,7 +122,7 @@ pub enum Answer {
 impl Answer {
     /// Whether an agent must refuse it.
     pub const fn is_hostile(&self) -> bool {
-        !matches!(self, Self::Genuine | Self::Order(_))
+        !matches!(self, Self::Genuine | Self::Order(_) | Self::Repeat)
     }
 
     /// Whether it can be made for a server that has accepted a generation, or has been answered

@@ -227,19 +227,47 @@ impl Stub {
         mut fits: impl FnMut(&Record) -> bool,
         limit: Duration,
     ) -> Result<Record, WaitError> {
-        let found = self.shared.wait(limit, |pool| {
+        self.wait(limit, |pool| {
             pool.records.iter().find(|record| fits(record)).cloned()
-        });
-        found.ok_or_else(|| {
-            self.shared.read(|pool| WaitError {
-                limit,
-                statuses: pool.records.len(),
-                last: pool.records.last().map_or_else(
-                    || "none".into(),
-                    |record| format!("{:?}", record.status.standing),
-                ),
-            })
         })
+    }
+
+    /// The same for anything that happened.
+    pub fn wait_for_event(
+        &self,
+        mut fits: impl FnMut(&Event) -> bool,
+        limit: Duration,
+    ) -> Result<Event, WaitError> {
+        self.wait(limit, |pool| {
+            pool.events.iter().find(|event| fits(event)).cloned()
+        })
+    }
+
+    /// What happened after the first `seen` events; blocks until there is something, at most for
+    /// `limit`.
+    pub fn events_after(&self, seen: usize, limit: Duration) -> Vec<Event> {
+        let found = self.shared.wait(limit, |pool| {
+            let news = pool.events.get(seen..)?;
+            (!news.is_empty()).then(|| news.to_vec())
+        });
+        found.unwrap_or_default()
+    }
+
+    fn wait<R>(
+        &self,
+        limit: Duration,
+        look: impl FnMut(&Pool) -> Option<R>,
+    ) -> Result<R, WaitError> {
+        let nothing = |pool: &Pool| WaitError {
+            limit,
+            statuses: pool.records.len(),
+            last: pool.records.last().map_or_else(
+                || "none".into(),
+                |record| format!("{:?}", record.status.standing),
+            ),
+        };
+        let found = self.shared.wait(limit, look);
+        found.ok_or_else(|| self.shared.read(nothing))
     }
 
     /// What servers said that they cannot have.

@@ -89,9 +89,12 @@ impl Line {
         }
         match &status.standing {
             Standing::Purposing { stage, .. } => {
+                // A target that was sealed in an earlier run is only armed again.
+                let departs = self.stage.is_none() && *stage == Stage::Armed;
+                let before = self.stage.or(departs.then_some(Stage::Sealed));
                 // A stage that was passed unreported was reached by now at the latest.
                 for (reached, event) in STAGES {
-                    if Some(reached) > self.stage && reached <= *stage {
+                    if Some(reached) > before && reached <= *stage {
                         self.add(event, at_ms);
                     }
                 }
