@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use repave_protocol::limits;
-
-use super::text::bytes;
+use super::text::{bytes, cut};
 
 /// The first processor's model name; absent on architectures whose kernels print none.
 pub(super) fn model(proc_root: &Path) -> Option<String> {
-    let text = value(proc_root, "cpuinfo", "model name")?;
-    Some(text[..text.floor_char_boundary(limits::INVENTORY_TEXT_BYTES)].to_owned())
+    value(proc_root, "cpuinfo", "model name").map(cut)
 }
 
 /// How many logical CPUs are online.

@@ -23,9 +23,13 @@ pub(super) fn bytes(path: &Path) -> Option<Vec<u8>> {
 
 /// The file as text for people, cut at the inventory's limit; `None` if nothing is in it.
 pub(super) fn text(path: &Path) -> Option<String> {
-    let mut text = clean(&bytes(path)?)?;
+    Some(cut(clean(&bytes(path)?)?))
+}
+
+/// The text's beginning, as much as the inventory may hold of it.
+pub(super) fn cut(mut text: String) -> String {
     text.truncate(text.floor_char_boundary(limits::INVENTORY_TEXT_BYTES));
-    Some(text)
+    text
 }
 
 /// The file as a name to recognise something by: `None` also if it is too long, since half a name

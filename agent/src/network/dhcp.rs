@@ -20,7 +20,7 @@ use super::backoff::Backoff;
 use super::config::{MacAddress, Prefix};
 
 /// The first DISCOVER is repeated after about this long.
-const FIRST_DISCOVER_WAIT: Duration = Duration::from_secs(2);
+const FIRST_DISCOVER_WAIT: Duration = Duration::from_secs(1);
 /// The longest pause between two DISCOVERs. It bounds how long an address takes once a switch
 /// port that was blocked by STP or LACP starts to forward.
 const LONGEST_DISCOVER_WAIT: Duration = Duration::from_secs(16);
