@@ -25,7 +25,7 @@ const DIGEST_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 56;
 const ZERO_ENTRY: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
 const ZERO_PAGE: [u8; DIGEST_BYTES] = [0; DIGEST_BYTES];
-/// One zstd frame (RFC 8878) that says nothing about its length; the place in the image does.
+/// One zstd frame (RFC 8878). Its plain length is not in the entry: the chunk's place decides it.
 const ENCODING_ZSTD: u32 = 1;
 
 /// What one chunk holds.

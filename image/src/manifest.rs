@@ -2,6 +2,8 @@
 //! target's partitions are, how to boot it, and which settings it takes. These are wire types;
 //! only a `ValidManifest` made from them may be acted on.
 
+use std::fmt;
+
 use repave_protocol::{Guid, Sha256};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +116,17 @@ pub enum FileSystemKind {
     Xfs,
     /// Btrfs.
     Btrfs,
+}
+
+impl fmt::Display for FileSystemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ext4 => "ext4",
+            Self::Vfat => "vfat",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        })
+    }
 }
 
 /// How the target is started.

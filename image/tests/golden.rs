@@ -1,6 +1,8 @@
 //! The bytes of an image, frozen: what is written today must be read for ever. A wanted change is
 //! made with `REPAVE_BLESS=1 cargo test -p repave-image --test golden`, and seen in the diff.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;

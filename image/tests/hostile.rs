@@ -1,5 +1,7 @@
 //! Manifests, indexes and artifacts that lie: each lie ends in its own named refusal.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{guid, manifest, oci, packs, pages, root};

@@ -1,1 +1,28 @@
-//! Building images: importers, compression, library access
+//! Building images and keeping them: from a disk image to chunks, packs, index, manifest and
+//! signature in a library, and reading every byte of it back. Runs on the operator's machine.
+//!
+//! What an image is stands in `repave-image`; writing one to a disk is the agent's.
+
+mod blob;
+mod chunk;
+mod descriptor;
+mod error;
+mod file_system;
+mod import;
+mod index_writer;
+mod inside;
+mod layout;
+mod library;
+mod packs;
+mod parallel;
+mod source;
+mod verify;
+mod xfs_log;
+
+pub use chunk::{CHUNK_BYTES, decode_chunk};
+pub use descriptor::BootDescriptor;
+pub use error::{ImportError, LibraryError};
+pub use import::{ImportOptions, Imported, Progress, Summary, import, import_source};
+pub use library::{Library, StoredImage};
+pub use source::{FileSource, Source};
+pub use verify::{Verification, verify};

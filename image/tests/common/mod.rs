@@ -1,6 +1,9 @@
 //! The image that the tests of this crate take apart: two partitions, the second of which ends in
 //! the middle of a chunk, and a page of the index that is not stored.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "not every test takes all of it apart")]
+
 use repave_image::{
     Architecture, Boot, Chunk, Descriptor, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest,
     IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role, SettingsEngine,

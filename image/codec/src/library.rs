@@ -1,0 +1,265 @@
+//! An image library in a folder: an OCI image layout (image-spec 1.1) whose blobs appear whole or
+//! not at all, and whose list of images changes last and at once. One process writes at a time;
+//! readers need no lock.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use repave_image::{
+    Descriptor, IndexPage, IndexRoot, Layout, OCI_LAYOUT_FILE, OciManifest, ValidManifest,
+    blob_path, limits,
+};
+use repave_protocol::{
+    ImageReference, ImageSignature, ImageSignatureExpected, Keys, PublicKey, Sha256, verify,
+};
+
+use crate::blob::{BlobWriter, failed, place, scratch};
+use crate::error::LibraryError;
+
+/// A library in a folder.
+#[derive(Clone, Debug)]
+pub struct Library {
+    root: PathBuf,
+}
+
+/// An image of a library, with everything about it read and checked but its chunks.
+#[derive(Clone, Debug)]
+pub struct StoredImage {
+    /// Its name, version and digest.
+    pub reference: ImageReference,
+    /// Its blobs.
+    pub oci: OciManifest,
+    /// Its manifest.
+    pub manifest: ValidManifest,
+    /// The root of its chunk index.
+    pub index: IndexRoot,
+}
+
+/// The right to write into a library, given up when dropped.
+pub(crate) struct WriteLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+impl Library {
+    /// Opens the library in folder `root`.
+    pub fn open(root: &Path) -> Result<Self, LibraryError> {
+        match fs::read(root.join("oci-layout")) {
+            Ok(bytes) if bytes == OCI_LAYOUT_FILE => Ok(Self { root: root.into() }),
+            _ => Err(LibraryError::NotALayout { path: root.into() }),
+        }
+    }
+
+    /// Opens the library in folder `root`, or makes an empty one where there is nothing yet.
+    pub fn open_or_create(root: &Path) -> Result<Self, LibraryError> {
+        let is_empty = match fs::read_dir(root) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(_) => true,
+        };
+        if is_empty {
+            let blobs = root.join("blobs/sha256");
+            fs::create_dir_all(&blobs).map_err(|source| failed("create", &blobs, source))?;
+            let library = Self { root: root.into() };
+            library.replace("index.json", &Layout::empty().to_bytes())?;
+            library.replace("oci-layout", OCI_LAYOUT_FILE)?;
+        }
+        Self::open(root)
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The images that it lists.
+    pub fn images(&self) -> Result<Vec<ImageReference>, LibraryError> {
+        Ok(self.layout()?.images().collect())
+    }
+
+    /// The image of that name and version.
+    pub fn find(&self, name: &str, version: u64) -> Result<ImageReference, LibraryError> {
+        let found = self.layout()?.find(name, version);
+        found.ok_or_else(|| LibraryError::NoSuchImage {
+            path: self.root.clone(),
+            name: name.into(),
+            version,
+        })
+    }
+
+    /// Reads an image up to the root of its chunk index.
+    pub fn read(&self, reference: &ImageReference) -> Result<StoredImage, LibraryError> {
+        let image = || format!("{}:{}", reference.name, reference.version);
+        let bytes = self.small_blob(&reference.manifest, limits::OCI_MANIFEST_BYTES)?;
+        let oci = OciManifest::parse(&bytes).map_err(|source| LibraryError::Oci {
+            image: image(),
+            source,
+        })?;
+        let bytes = self.small_blob(&oci.config.sha256, limits::MANIFEST_BYTES)?;
+        let manifest = ValidManifest::parse(&bytes).map_err(|source| LibraryError::Manifest {
+            image: image(),
+            source,
+        })?;
+        let (name, version) = (&manifest.manifest().name, manifest.manifest().version);
+        if (name, version) != (&reference.name, reference.version) {
+            return Err(LibraryError::OtherImage {
+                image: image(),
+                found: format!("{name}:{version}"),
+            });
+        }
+        let root_bytes = manifest.manifest().index.root_bytes;
+        let root = self.blob_part(&oci.index, 0, root_bytes)?;
+        let index = IndexRoot::parse(&root, &manifest).map_err(|source| LibraryError::Index {
+            image: image(),
+            source,
+        })?;
+        Ok(StoredImage {
+            reference: reference.clone(),
+            oci,
+            manifest,
+            index,
+        })
+    }
+
+    /// Reads one page of an image's index; `None` if all its chunks are zero.
+    pub fn index_page(
+        &self,
+        image: &StoredImage,
+        page: u64,
+    ) -> Result<Option<IndexPage>, LibraryError> {
+        let Some(reference) = image.index.page(page) else {
+            return Ok(None);
+        };
+        let (offset, len) = (reference.offset_bytes, reference.len_bytes);
+        let bytes = self.blob_part(&image.oci.index, offset, len)?;
+        image
+            .index
+            .parse_page(page, bytes, &image.oci.packs)
+            .map(Some)
+            .map_err(|source| LibraryError::Index {
+                image: format!("{}:{}", image.reference.name, image.reference.version),
+                source,
+            })
+    }
+
+    /// Checks that one of `keys` vouches for an image; returns which.
+    pub fn check_signature(
+        &self,
+        image: &StoredImage,
+        keys: &[PublicKey],
+    ) -> Result<PublicKey, LibraryError> {
+        let limit = repave_protocol::limits::ENVELOPE_BYTES;
+        let envelope = self.small_blob(&image.oci.signature.sha256, limit)?;
+        let expected = ImageSignatureExpected {
+            name: image.reference.name.clone(),
+            version: image.reference.version,
+            least_version: 0,
+            config: image.oci.config.sha256,
+            index: image.oci.index.sha256,
+        };
+        verify::<ImageSignature>(&envelope, Keys::Pinned(keys), &expected)
+            .map(|verified| verified.key())
+            .map_err(|source| LibraryError::Signature {
+                image: format!("{}:{}", image.reference.name, image.reference.version),
+                source,
+            })
+    }
+
+    /// Opens a blob of the size that its descriptor says.
+    pub(crate) fn open_blob(&self, blob: &Descriptor) -> Result<File, LibraryError> {
+        let path = self.root.join(blob_path(&blob.sha256));
+        let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
+        let found = file
+            .metadata()
+            .map_err(|source| failed("look at", &path, source))?;
+        if found.len() == blob.size_bytes {
+            return Ok(file);
+        }
+        Err(LibraryError::BlobSize {
+            sha256: blob.sha256,
+            found_bytes: found.len(),
+            wanted_bytes: blob.size_bytes,
+        })
+    }
+
+    /// Writes a blob of bytes that are in memory.
+    pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Descriptor, LibraryError> {
+        let mut blob = BlobWriter::new(&self.root)?;
+        blob.append(bytes)?;
+        blob.finish()
+    }
+
+    /// Lists an image, in place of one of the same name and version.
+    pub(crate) fn list(
+        &self,
+        image: &ImageReference,
+        manifest_bytes: u64,
+    ) -> Result<(), LibraryError> {
+        let mut layout = self.layout()?;
+        layout.list(image, manifest_bytes);
+        self.replace("index.json", &layout.to_bytes())
+    }
+
+    /// Keeps all other processes from writing until the lock is dropped.
+    pub(crate) fn lock(&self) -> Result<WriteLock, LibraryError> {
+        // The folder is locked, not a file in it: files are replaced by renaming.
+        let folder = File::open(&self.root).map_err(|e| failed("open", &self.root, e))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(WriteLock(folder)),
+            Err(TryLockError::WouldBlock) => Err(LibraryError::Busy {
+                path: self.root.clone(),
+            }),
+            Err(TryLockError::Error(source)) => Err(failed("lock", &self.root, source)),
+        }
+    }
+
+    fn layout(&self) -> Result<Layout, LibraryError> {
+        let path = self.root.join("index.json");
+        let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
+        let mut bytes = Vec::new();
+        file.take(limits::LAYOUT_BYTES as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| failed("read", &path, source))?;
+        Layout::parse(&bytes).map_err(|source| LibraryError::Layout {
+            path: self.root.clone(),
+            source,
+        })
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LibraryError> {
+        let mut file = scratch(&self.root)?;
+        file.write_all(bytes)
+            .map_err(|source| failed("write", file.path(), source))?;
+        place(file, &self.root.join(name))
+    }
+
+    /// A whole blob of at most `limit` bytes, by its digest alone.
+    fn small_blob(&self, sha256: &Sha256, limit: usize) -> Result<Vec<u8>, LibraryError> {
+        let path = self.root.join(blob_path(sha256));
+        let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
+        let mut bytes = Vec::new();
+        file.take(limit as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| failed("read", &path, source))?;
+        let found = Sha256::of(&bytes);
+        if found == *sha256 {
+            return Ok(bytes);
+        }
+        Err(LibraryError::BlobDigest {
+            wanted: *sha256,
+            found,
+        })
+    }
+
+    /// A part of a blob; whoever asked compares its digest.
+    fn blob_part(
+        &self,
+        blob: &Descriptor,
+        offset_bytes: u64,
+        len_bytes: u64,
+    ) -> Result<Vec<u8>, LibraryError> {
+        let file = self.open_blob(blob)?;
+        let mut bytes = vec![0; len_bytes as usize];
+        file.read_exact_at(&mut bytes, offset_bytes)
+            .map_err(|source| failed("read", &self.root.join(blob_path(&blob.sha256)), source))?;
+        Ok(bytes)
+    }
+}
