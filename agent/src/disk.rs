@@ -113,7 +113,7 @@ mod tests {
     use repave_core::edges::Disk;
     use rustix::fs::OFlags;
 
-    use super::OpenDisk;
+    use super::{OpenDisk, discover};
     use crate::loop_disk::LoopDisk;
 
     #[test]
@@ -154,5 +154,16 @@ mod tests {
         // This one has no partitions to read again, and its kernel driver says so.
         let error = disk.reread_partitions().unwrap_err();
         assert!(error.reason.starts_with("Invalid argument"), "{error}");
+    }
+
+    #[test]
+    fn disks_that_open_are_found_and_others_left_out() {
+        let empty = tempfile::tempdir().unwrap();
+        let device = LoopDisk::new(empty.path());
+        device.describe("vdb", &[("size", 8)]);
+        device.describe("vdb/device", &[]);
+        let disks = discover(&device.sys_root(), &device.dev_root());
+        let names: Vec<_> = disks.iter().map(OpenDisk::name).collect();
+        assert_eq!(names, ["vda"]);
     }
 }

@@ -24,6 +24,7 @@ const NICE: i32 = 19;
 pub struct RunningHost {
     sys_root: PathBuf,
     proc_root: PathBuf,
+    default_disk: Option<String>,
     default_partition: Option<Partition>,
     /// Made when the digest is first asked for.
     digest: Option<Arc<OnceLock<Sha256>>>,
@@ -43,14 +44,17 @@ impl RunningHost {
         Self {
             sys_root,
             proc_root,
+            default_disk: None,
             default_partition: None,
             digest: None,
         }
     }
 
-    /// Says which range of which disk is the default partition. Its digest is worked out in the
+    /// Says which range of which disk is the default partition. The inventory marks that disk, and
+    /// the partition's digest is worked out in the
     /// background once it is asked for; without this call there never is one.
     pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
+        self.default_disk = Some(disk.name().into());
         self.default_partition = Some(Partition {
             file: disk.file(),
             offset_bytes,
@@ -80,7 +84,11 @@ impl Host for RunningHost {
     }
 
     fn inventory(&mut self) -> Inventory {
-        inventory::take(&self.sys_root, &self.proc_root)
+        let mut inventory = inventory::take(&self.sys_root, &self.proc_root);
+        for disk in &mut inventory.disks {
+            disk.holds_default = self.default_disk.as_ref() == Some(&disk.name);
+        }
+        inventory
     }
 
     fn default_partition(&mut self) -> Option<Sha256> {
@@ -132,6 +140,7 @@ mod tests {
 
     use super::{PIECE_BYTES, RunningHost};
     use crate::disk::OpenDisk;
+    use crate::loop_disk::LoopDisk;
 
     fn host() -> RunningHost {
         RunningHost::new("/sys".as_ref(), "/proc".as_ref())
@@ -168,5 +177,22 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+    }
+
+    #[test]
+    fn the_inventory_marks_the_disk_that_holds_the_default_side() {
+        let empty = tempfile::tempdir().unwrap();
+        let device = LoopDisk::new(empty.path());
+        let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
+        let marks = |host: &mut RunningHost| -> Vec<bool> {
+            host.inventory()
+                .disks
+                .iter()
+                .map(|disk| disk.holds_default)
+                .collect()
+        };
+        assert_eq!(marks(&mut host), [false]);
+        host.set_default_partition(&device.open(), 0, 4096);
+        assert_eq!(marks(&mut host), [true]);
     }
 }

@@ -54,20 +54,35 @@ impl LoopDisk {
             symlink(&node, disk.path("dev").join(name)).unwrap();
             disk.loops.push(node.into());
         }
-        let partition = disk.path("sys/block/vda/vda1");
-        fs::create_dir_all(&partition).unwrap();
-        for (attribute, value) in [
-            ("partition", 1),
-            ("start", OFFSET_BYTES / 512),
-            ("size", SIZE_BYTES / 512),
-        ] {
-            fs::write(partition.join(attribute), format!("{value}\n")).unwrap();
-        }
+        disk.describe("vda", &[("size", DISK_BYTES / 512)]);
+        let (start, size) = (OFFSET_BYTES / 512, SIZE_BYTES / 512);
+        disk.describe(
+            "vda/vda1",
+            &[("partition", 1), ("start", start), ("size", size)],
+        );
+        fs::create_dir(disk.path("sys/block/vda/device")).unwrap();
         run(Command::new("mkfs.ext4")
             .args(["-q", "-d"])
             .arg(content)
             .arg(disk.path("dev/vda1")));
         disk
+    }
+
+    /// Gives a device attributes in the directory that stands in for `/sys`.
+    pub(crate) fn describe(&self, device: &str, attributes: &[(&str, u64)]) {
+        let folder = self.sys_root().join("block").join(device);
+        fs::create_dir_all(&folder).unwrap();
+        for (name, value) in attributes {
+            fs::write(folder.join(name), format!("{value}\n")).unwrap();
+        }
+    }
+
+    pub(crate) fn sys_root(&self) -> PathBuf {
+        self.path("sys")
+    }
+
+    pub(crate) fn dev_root(&self) -> PathBuf {
+        self.path("dev")
     }
 
     /// The disk, open.
@@ -81,7 +96,7 @@ impl LoopDisk {
 
     /// A mounter that knows the disk as number 0.
     pub(crate) fn mounter(&self) -> Mounter {
-        Mounter::new(vec![self.open()], &self.path("sys"), &self.path("dev"))
+        Mounter::new(vec![self.open()], &self.sys_root(), &self.dev_root())
     }
 
     /// Its one partition.
