@@ -126,8 +126,10 @@ impl SharedState {
 
     /// All links, best first.
     pub(super) fn snapshot(&self) -> Vec<InterfaceState> {
-        let addresses = addresses();
         let reports = self.lock();
+        // In this order: a worker reports a lease once its address is set, so that whoever sees
+        // the report here sees the address too.
+        let addresses = addresses();
         let mut links: Vec<_> = reports.links.iter().collect();
         links.sort_by_key(|(_, report)| report.metric);
         let state = |(name, report): (&String, &LinkReport)| InterfaceState {
