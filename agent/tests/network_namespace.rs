@@ -199,7 +199,7 @@ fn a_lease_and_an_advertised_prefix_from_dnsmasq() {
 
         assert!(network.wait_online(Instant::now() + PATIENCE));
         let state = wait_for(&network, "a lease", |state| state.dhcp_server.is_some());
-        assert!(has_address(&state, "10.99.0.1"), "{state:?}");
+        assert!(has_address(&state, "10.99.0."), "{state:?}");
         assert_eq!(state.gateway, Some([10, 99, 0, 1].into()));
         assert_eq!(state.dns, ["10.99.0.53".parse::<IpAddr>().unwrap()]);
         assert_eq!(state.fault, None);
