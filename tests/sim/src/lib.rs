@@ -1,1 +1,28 @@
-//! A deterministic world for the agent's core
+//! A deterministic world for the agent's core: disks, firmware, controller, workers, time and chance
+//! from one seed, without threads, clocks or files. A whole purposing takes milliseconds, so power
+//! can be cut at every one of its effects.
+//!
+//! [`World`] is the way in; the parts are public so that other tests may build worlds of their own.
+//! What must hold after every step is in [`check`], one function for each invariant.
+
+pub mod chance;
+pub mod check;
+pub mod configurator;
+pub mod controller;
+pub mod crew;
+pub mod disk;
+pub mod events;
+pub mod firmware;
+pub mod host;
+pub mod image;
+pub mod link;
+pub mod machine;
+pub mod power;
+pub mod world;
+
+pub use check::Violation;
+pub use controller::{Lie, SourceFault};
+pub use disk::DiskSpec;
+pub use firmware::Quirks;
+pub use image::{Image, ImageSpec};
+pub use world::{Spec, TargetConduct, World};

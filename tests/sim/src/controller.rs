@@ -1,0 +1,346 @@
+//! A controller's double with real keys: it approves, orders, serves blobs, lies on demand, and
+//! knows by which name each of its lies must be refused.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use repave_core::edges::LinkError;
+use repave_protocol::{
+    Directive, Generation, Keys, Nonce, Order, PoolId, PublicKey, Purpose, ServerId, Sha256,
+    SigningKey, Standing, Status, StatusExpected, TrustDocument, limits, seal, verify,
+};
+
+use crate::image::{Image, ImageSpec};
+
+/// Where its blobs are served from.
+pub const SOURCES: [&str; 2] = ["sim://mirror", "sim://library"];
+
+/// A false answer to a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// No answer.
+    Drop,
+    /// Half of it.
+    Truncate,
+    /// One byte altered.
+    Corrupt,
+    /// A byte more.
+    Trailing,
+    /// The answer to the status before.
+    Stale,
+    /// Signed by somebody else.
+    Forged,
+    /// Not signed.
+    Unsigned,
+    /// For another server.
+    OtherServer,
+    /// For another pool.
+    OtherPool,
+    /// With a nonce that nobody asked with.
+    OtherNonce,
+    /// With a generation that is over.
+    LowerGeneration,
+    /// Another order under the present generation.
+    ReusedGeneration,
+    /// With a critical field of the future.
+    Critical,
+    /// Larger than any envelope.
+    Oversized,
+}
+
+impl Lie {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Drop,
+        Self::Truncate,
+        Self::Corrupt,
+        Self::Trailing,
+        Self::Stale,
+        Self::Forged,
+        Self::Unsigned,
+        Self::OtherServer,
+        Self::OtherPool,
+        Self::OtherNonce,
+        Self::LowerGeneration,
+        Self::ReusedGeneration,
+        Self::Critical,
+        Self::Oversized,
+    ];
+
+    /// The code with which the next status must name it; none if there was no answer to name.
+    pub const fn code(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Drop => return None,
+            Self::Truncate => "truncated",
+            Self::Corrupt => "bad-signature",
+            Self::Trailing => "trailing-bytes",
+            Self::Stale | Self::OtherNonce => "other-nonce",
+            Self::Forged => "unknown-key",
+            Self::Unsigned => "unsigned",
+            Self::OtherServer => "other-server",
+            Self::OtherPool => "other-pool",
+            Self::LowerGeneration => "lower-generation",
+            Self::ReusedGeneration => "reused-generation",
+            Self::Critical => "unknown-critical",
+            Self::Oversized => "oversized",
+        })
+    }
+}
+
+/// What the first source does to a blob. The second is honest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceFault {
+    /// It does not have it.
+    Missing,
+    /// One bit is other.
+    Corrupt,
+    /// It ends early.
+    Short,
+    /// It serves another part of it.
+    Elsewhere,
+}
+
+/// The controller of a world.
+#[derive(Debug)]
+pub struct Controller {
+    /// Its pool.
+    pub pool: PoolId,
+    /// Everything it was told, in order.
+    pub statuses: Vec<Status>,
+    /// Genuine purposes that it gave as an answer.
+    pub issued: BTreeMap<Generation, Purpose>,
+    /// Images by the digest of their OCI manifest.
+    pub images: BTreeMap<Sha256, Rc<Image>>,
+    /// Lies for the next answers.
+    pub lies: VecDeque<Lie>,
+    /// What the first source does to chunks.
+    pub source_fault: Option<SourceFault>,
+    /// Whether no source has any blob.
+    pub sources_are_down: bool,
+    root: SigningKey,
+    directives: SigningKey,
+    image_key: SigningKey,
+    stranger: SigningKey,
+    blobs: BTreeMap<Sha256, Rc<Vec<u8>>>,
+    order: Option<(Generation, Order)>,
+    generation: Generation,
+    before: Vec<u8>,
+}
+
+impl Controller {
+    /// The controller of the one pool of all worlds: its keys are always the same.
+    pub fn new() -> Self {
+        let key = |number| SigningKey::from_seed(&[number; 32]);
+        Self {
+            pool: "sim".parse().expect("a name"),
+            statuses: Vec::new(),
+            issued: BTreeMap::new(),
+            images: BTreeMap::new(),
+            lies: VecDeque::new(),
+            source_fault: None,
+            sources_are_down: false,
+            root: key(1),
+            directives: key(2),
+            image_key: key(3),
+            stranger: key(4),
+            blobs: BTreeMap::new(),
+            order: None,
+            generation: Generation(0),
+            before: Vec::new(),
+        }
+    }
+
+    /// The key that signs trust documents.
+    pub const fn root_key(&self) -> PublicKey {
+        self.root.public()
+    }
+
+    /// The trust document, as it is burned beside the configuration.
+    pub fn trust(&self) -> Vec<u8> {
+        let document = TrustDocument {
+            crit: Vec::new(),
+            pool: self.pool.clone(),
+            version: 1,
+            directive_keys: vec![self.directives.public()],
+            image_keys: vec![self.image_key.public()],
+            ca_pem: String::new(),
+            least_versions: BTreeMap::new(),
+        };
+        seal(&document, &self.root)
+    }
+
+    /// Builds an image, signs it and puts it into the library.
+    pub fn publish(&mut self, spec: &ImageSpec) -> Rc<Image> {
+        let image = Rc::new(Image::build(spec, &self.image_key));
+        for blob in &image.blobs {
+            self.blobs.insert(Sha256::of(blob), Rc::new(blob.clone()));
+        }
+        self.images
+            .insert(image.reference.manifest, Rc::clone(&image));
+        image
+    }
+
+    /// From now on every status is answered with this, under a new generation.
+    pub fn order(&mut self, order: Order) -> Generation {
+        self.generation.0 += 1;
+        self.order = Some((self.generation, order));
+        self.generation
+    }
+
+    /// Takes a status that needs no answer; says what is wrong with it.
+    pub fn hear(&mut self, bytes: &[u8], server: ServerId) -> Result<&Status, String> {
+        let expected = StatusExpected {
+            pool: self.pool.clone(),
+            server,
+        };
+        let heard = verify::<Status>(bytes, Keys::Device(&server), &expected);
+        let status = heard.map_err(|refusal| refusal.to_string())?.into_message();
+        let before = self
+            .statuses
+            .iter()
+            .rev()
+            .find(|before| before.boot == status.boot);
+        if before.is_some_and(|before| before.sequence >= status.sequence) {
+            return Err(format!(
+                "sequence {} comes twice in one boot",
+                status.sequence
+            ));
+        }
+        self.statuses.push(status);
+        Ok(&self.statuses[self.statuses.len() - 1])
+    }
+
+    /// The answer to the status heard last.
+    pub fn answer(&mut self) -> Result<Vec<u8>, LinkError> {
+        let unreachable = |reason: &str| LinkError {
+            peer: "sim://controller".into(),
+            reason: reason.into(),
+        };
+        let Some(status) = self.statuses.last() else {
+            return Err(unreachable("no status to answer"));
+        };
+        // Until somebody orders something, a server waits.
+        let (generation, order) = self
+            .order
+            .clone()
+            .unwrap_or((Generation(0), Order::Wait { after_ms: 1_000 }));
+        let directive = Directive {
+            crit: Vec::new(),
+            pool: self.pool.clone(),
+            server: status.server,
+            nonce: status.nonce,
+            generation,
+            order,
+            trust: None,
+        };
+        let Some(lie) = self.lies.pop_front() else {
+            if let Order::Purpose(purpose) = &directive.order {
+                self.issued.insert(generation, (**purpose).clone());
+            }
+            self.before = seal(&directive, &self.directives);
+            return Ok(self.before.clone());
+        };
+        if lie == Lie::Drop {
+            return Err(unreachable("connection reset"));
+        }
+        Ok(self.lie(lie, directive))
+    }
+
+    fn lie(&self, lie: Lie, mut directive: Directive) -> Vec<u8> {
+        let another = Order::Stay {
+            reason: "because I say so".into(),
+        };
+        match lie {
+            Lie::OtherServer => directive.server = ServerId::of(&self.stranger.public()),
+            Lie::OtherPool => directive.pool = "elsewhere".parse().expect("a name"),
+            Lie::OtherNonce => directive.nonce = Nonce::from_random([7; 32]),
+            Lie::LowerGeneration => directive.generation = Generation(0),
+            Lie::ReusedGeneration => directive.order = another,
+            Lie::Critical => directive.crit.push("tomorrow".into()),
+            _ => {}
+        }
+        let signer = if lie == Lie::Forged {
+            &self.stranger
+        } else {
+            &self.directives
+        };
+        let mut bytes = seal(&directive, signer);
+        match lie {
+            Lie::Stale => return self.before.clone(),
+            Lie::Truncate => bytes.truncate(bytes.len() / 2),
+            Lie::Trailing => bytes.push(b'}'),
+            Lie::Corrupt => {
+                let middle = bytes.len() / 2;
+                bytes[middle] = if bytes[middle] == b'A' { b'B' } else { b'A' };
+            }
+            Lie::Unsigned => {
+                let marker = br#""signatures":["#;
+                let at = bytes
+                    .windows(marker.len())
+                    .position(|window| window == marker);
+                bytes.truncate(at.unwrap_or(0) + marker.len());
+                bytes.extend(b"]}");
+            }
+            Lie::Oversized => bytes.resize(limits::ENVELOPE_BYTES + 1, b' '),
+            _ => {}
+        }
+        bytes
+    }
+
+    /// A part of a blob; chunks suffer from the first source's fault.
+    pub fn blob(
+        &self,
+        source: &str,
+        blob: &Sha256,
+        offset_bytes: u64,
+        length_bytes: Option<usize>,
+    ) -> Result<Vec<u8>, LinkError> {
+        let fail = |reason: String| {
+            Err(LinkError {
+                peer: source.into(),
+                reason,
+            })
+        };
+        let Some(bytes) = self.blobs.get(blob).filter(|_| !self.sources_are_down) else {
+            return fail(format!("404: no blob {blob}"));
+        };
+        let length_bytes = length_bytes.unwrap_or(bytes.len());
+        let range = |offset: usize| bytes.get(offset..offset + length_bytes).map(<[u8]>::to_vec);
+        let Some(mut part) = range(offset_bytes as usize) else {
+            return fail(format!(
+                "416: {length_bytes} bytes at {offset_bytes} of {}",
+                bytes.len()
+            ));
+        };
+        match self.source_fault.filter(|_| source == SOURCES[0]) {
+            Some(SourceFault::Missing) => return fail("404".into()),
+            Some(SourceFault::Corrupt) => part[length_bytes / 2] ^= 1,
+            Some(SourceFault::Short) => part.truncate(length_bytes / 2),
+            Some(SourceFault::Elsewhere) => part = range(0).unwrap_or_default(),
+            None => {}
+        }
+        Ok(part)
+    }
+
+    /// What the server said last of its standing.
+    pub fn last_standing(&self) -> Option<&Standing> {
+        self.statuses.last().map(|status| &status.standing)
+    }
+
+    /// The code of the last failure told.
+    pub fn last_fault(&self) -> Option<&str> {
+        self.statuses
+            .iter()
+            .rev()
+            .find_map(|status| match &status.standing {
+                Standing::Failed { fault } => Some(fault.code.as_str()),
+                _ => None,
+            })
+    }
+}
+
+impl Default for Controller {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,156 @@
+//! Workers without threads: jobs wait in a heap, and which is done and reaped next is for chance to
+//! say, so that every order that threads could come to comes up under some seed.
+
+use std::rc::Rc;
+
+use repave_core::edges::{
+    Completion, Crew, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+};
+use repave_protocol::Sha256;
+
+use crate::machine::Shared;
+
+/// Buffers of a crew; more than a page of the image's index has chunks.
+const SLOTS: usize = 10;
+
+/// Makes workers over a machine's disks.
+#[derive(Debug)]
+pub struct Hands(pub Shared);
+
+impl Crew for Hands {
+    fn start(&mut self, disk: usize, chunk_bytes: u32) -> Result<Box<dyn Workers>, DeviceError> {
+        Ok(Box::new(Gang {
+            machine: Rc::clone(&self.0),
+            disk,
+            buffers: vec![vec![0; chunk_bytes as usize]; SLOTS],
+            jobs: Vec::new(),
+        }))
+    }
+}
+
+struct Gang {
+    machine: Shared,
+    disk: usize,
+    buffers: Vec<Vec<u8>>,
+    jobs: Vec<Job>,
+}
+
+impl Gang {
+    /// I10: a slot has one job at a time, and no job needs more than its buffer.
+    fn check(&self, job: &Job) {
+        let length_bytes = match &job.work {
+            Work::Fetch { plain_bytes, .. } => *plain_bytes,
+            Work::Write { length_bytes, .. }
+            | Work::Read { length_bytes, .. }
+            | Work::Zero { length_bytes, .. } => *length_bytes,
+        };
+        let fits = self
+            .buffers
+            .get(job.slot.0)
+            .is_some_and(|b| length_bytes as usize <= b.len());
+        if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
+            let words = format!("{job:?} while {} are under way", self.jobs.len());
+            self.machine.borrow_mut().watch.violated("I10", &words);
+        }
+    }
+
+    fn work(&mut self, slot: Slot, work: &Work) -> Result<Seen, WorkError> {
+        let machine = &mut *self.machine.borrow_mut();
+        let buffer = &mut self.buffers[slot.0];
+        match *work {
+            Work::Fetch {
+                ref source,
+                ref pack,
+                offset_bytes,
+                stored_bytes,
+                plain_bytes,
+                pause_ms,
+            } => {
+                machine.events.sleep(pause_ms);
+                let fail = |reason: String| {
+                    WorkError::Source(LinkError {
+                        peer: source.clone(),
+                        reason,
+                    })
+                };
+                let length = Some(stored_bytes as usize);
+                let frame = machine.controller.blob(source, pack, offset_bytes, length);
+                let frame = frame.map_err(WorkError::Source)?;
+                let plain = zstd::bulk::decompress(&frame, buffer.len());
+                let plain = plain.map_err(|error| fail(error.to_string()))?;
+                if plain.len() != plain_bytes as usize {
+                    return Err(fail(format!(
+                        "{} bytes instead of {plain_bytes}",
+                        plain.len()
+                    )));
+                }
+                buffer[..plain.len()].copy_from_slice(&plain);
+                machine.events.note(&format!(
+                    "fetch {offset_bytes}+{stored_bytes} from {source}"
+                ));
+                Ok(Seen::Fetched {
+                    sha256: Sha256::of(&plain),
+                })
+            }
+            Work::Write {
+                offset_bytes,
+                length_bytes,
+            } => machine
+                .write(self.disk, offset_bytes, &buffer[..length_bytes as usize])
+                .map(|()| Seen::Wrote)
+                .map_err(WorkError::Device),
+            Work::Read {
+                offset_bytes,
+                length_bytes,
+                sha256,
+            } => {
+                let bytes = &mut buffer[..length_bytes as usize];
+                machine
+                    .read(self.disk, offset_bytes, bytes)
+                    .map_err(WorkError::Device)?;
+                let sha256 = sha256.then(|| Sha256::of(bytes));
+                Ok(Seen::Read {
+                    crc32: crc32fast::hash(bytes),
+                    sha256,
+                })
+            }
+            Work::Zero {
+                offset_bytes,
+                length_bytes,
+            } => {
+                let bytes = &mut buffer[..length_bytes as usize];
+                machine
+                    .read(self.disk, offset_bytes, bytes)
+                    .map_err(WorkError::Device)?;
+                let already = bytes.iter().all(|&byte| byte == 0);
+                if !already {
+                    bytes.fill(0);
+                    machine
+                        .write(self.disk, offset_bytes, bytes)
+                        .map_err(WorkError::Device)?;
+                }
+                Ok(Seen::Zeroed { already })
+            }
+        }
+    }
+}
+
+impl Workers for Gang {
+    fn slots(&self) -> usize {
+        self.buffers.len()
+    }
+
+    fn submit(&mut self, job: Job) {
+        self.check(&job);
+        self.jobs.push(job);
+    }
+
+    fn reap(&mut self) -> Completion {
+        let count = self.jobs.len();
+        assert!(count > 0, "reap is called only while jobs are under way");
+        let next = self.machine.borrow_mut().chance.below(count as u64) as usize;
+        let Job { slot, work } = self.jobs.swap_remove(next);
+        let outcome = self.work(slot, &work);
+        Completion { slot, outcome }
+    }
+}

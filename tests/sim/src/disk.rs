@@ -1,0 +1,327 @@
+//! A simulated disk: sparse pages, of which some are on stable storage and some only in the
+//! device's cache. A power cut keeps, loses or tears each write that was not flushed, block by
+//! block. It can also lie: take a write and keep other bytes.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use repave_core::edges::{DeviceError, Disk};
+use repave_protocol::Disk as Facts;
+
+use crate::chance::Chance;
+use crate::machine::Shared;
+
+const PAGE_BYTES: usize = 4096;
+
+/// What a disk is before anything is on it.
+#[derive(Clone, Debug)]
+pub struct DiskSpec {
+    /// Serial number.
+    pub serial: String,
+    /// Capacity.
+    pub size_bytes: u64,
+    /// Logical block: 512 or 4096.
+    pub block_bytes: u32,
+}
+
+impl DiskSpec {
+    /// A disk of `mebibytes` with blocks of 512 bytes.
+    pub fn new(serial: &str, mebibytes: u64) -> Self {
+        Self {
+            serial: serial.into(),
+            size_bytes: mebibytes << 20,
+            block_bytes: 512,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Pages(BTreeMap<u64, Rc<[u8; PAGE_BYTES]>>);
+
+impl Pages {
+    fn read(&self, mut offset_bytes: u64, mut into: &mut [u8]) {
+        while !into.is_empty() {
+            let at = (offset_bytes % PAGE_BYTES as u64) as usize;
+            let count = into.len().min(PAGE_BYTES - at);
+            let (part, rest) = into.split_at_mut(count);
+            match self.0.get(&(offset_bytes / PAGE_BYTES as u64)) {
+                Some(page) => part.copy_from_slice(&page[at..at + count]),
+                None => part.fill(0),
+            }
+            offset_bytes += count as u64;
+            into = rest;
+        }
+    }
+
+    fn write(&mut self, mut offset_bytes: u64, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let at = (offset_bytes % PAGE_BYTES as u64) as usize;
+            let (part, rest) = bytes.split_at(bytes.len().min(PAGE_BYTES - at));
+            let number = offset_bytes / PAGE_BYTES as u64;
+            let page = self
+                .0
+                .entry(number)
+                .or_insert_with(|| Rc::new([0; PAGE_BYTES]));
+            Rc::make_mut(page)[at..at + part.len()].copy_from_slice(part);
+            offset_bytes += part.len() as u64;
+            bytes = rest;
+        }
+    }
+}
+
+/// A disk's contents.
+#[derive(Clone, Debug)]
+pub struct Medium {
+    facts: Facts,
+    durable: Pages,
+    /// What a read sees: the durable pages with every write since on top.
+    now: Pages,
+    unflushed: Vec<(u64, Vec<u8>)>,
+    liar_at: Option<u64>,
+}
+
+impl Medium {
+    /// An empty disk, the `number`th of its server.
+    pub fn new(spec: &DiskSpec, number: usize) -> Self {
+        let facts = Facts {
+            name: format!("sim{number}"),
+            bus: "sim".into(),
+            serial: Some(spec.serial.clone()),
+            size_bytes: spec.size_bytes,
+            logical_block_bytes: spec.block_bytes,
+            physical_block_bytes: spec.block_bytes,
+            ..Facts::default()
+        };
+        Self {
+            facts,
+            durable: Pages::default(),
+            now: Pages::default(),
+            unflushed: Vec::new(),
+            liar_at: None,
+        }
+    }
+
+    /// Its identity.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// What the device answers now.
+    pub fn read(&self, offset_bytes: u64, into: &mut [u8]) {
+        self.now.read(offset_bytes, into);
+    }
+
+    /// Puts bytes into the device's cache.
+    pub fn write(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        let mut kept = bytes.to_vec();
+        if let Some(at) = self.liar_at
+            && let Some(byte) = at
+                .checked_sub(offset_bytes)
+                .and_then(|at| kept.get_mut(at as usize))
+        {
+            *byte ^= 1;
+            self.liar_at = None;
+        }
+        self.now.write(offset_bytes, &kept);
+        self.unflushed.push((offset_bytes, kept));
+    }
+
+    /// Puts everything on stable storage.
+    pub fn flush(&mut self) {
+        for (offset_bytes, bytes) in self.unflushed.drain(..) {
+            self.durable.write(offset_bytes, &bytes);
+        }
+    }
+
+    /// Loses power: each write that was not flushed is kept, lost, or kept in some of its blocks.
+    pub fn crash(&mut self, chance: &mut Chance) {
+        let block_bytes = self.facts.logical_block_bytes as usize;
+        for (offset_bytes, bytes) in std::mem::take(&mut self.unflushed) {
+            let fate = chance.below(3);
+            for (place, block) in bytes.chunks(block_bytes).enumerate() {
+                if fate == 0 || fate == 1 && chance.coin() {
+                    self.durable
+                        .write(offset_bytes + (place * block_bytes) as u64, block);
+                }
+            }
+        }
+        self.now = self.durable.clone();
+    }
+
+    /// The next write over this byte is kept with one bit other than it was told.
+    pub const fn lie_at(&mut self, offset_bytes: u64) {
+        self.liar_at = Some(offset_bytes);
+    }
+
+    /// Bytes on stable storage.
+    pub fn durable_bytes(&self, range: Range<u64>) -> Vec<u8> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.durable.read(range.start, &mut bytes);
+        bytes
+    }
+
+    /// Stable storage as a disk that can only be read, for parsers.
+    pub const fn durable(&self) -> Durable<'_> {
+        Durable(self)
+    }
+
+    fn error(&self, operation: &'static str, at: (u64, usize), reason: &str) -> DeviceError {
+        DeviceError {
+            device: self.facts.name.clone(),
+            operation,
+            offset_bytes: at.0,
+            length_bytes: at.1 as u64,
+            reason: reason.into(),
+        }
+    }
+
+    /// Refuses what no block device takes.
+    pub fn check_request(
+        &self,
+        operation: &'static str,
+        offset_bytes: u64,
+        length_bytes: usize,
+    ) -> Result<(), DeviceError> {
+        let block_bytes = u64::from(self.facts.logical_block_bytes);
+        let fits = |number: u64| number.is_multiple_of(block_bytes);
+        let end = offset_bytes.checked_add(length_bytes as u64);
+        let inside = end.is_some_and(|end| end <= self.facts.size_bytes);
+        if fits(offset_bytes) && fits(length_bytes as u64) && inside {
+            return Ok(());
+        }
+        Err(self.error(
+            operation,
+            (offset_bytes, length_bytes),
+            "not whole blocks of this disk",
+        ))
+    }
+
+    pub(crate) fn failed(&self, operation: &'static str, at: (u64, usize)) -> DeviceError {
+        self.error(operation, at, "Input/output error")
+    }
+}
+
+/// What would be left if power went now and every write that was not flushed were lost.
+#[derive(Debug)]
+pub struct Durable<'a>(&'a Medium);
+
+impl Disk for Durable<'_> {
+    fn facts(&self) -> &Facts {
+        &self.0.facts
+    }
+
+    fn read(&mut self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.0.check_request("read", offset_bytes, into.len())?;
+        self.0.durable.read(offset_bytes, into);
+        Ok(())
+    }
+
+    fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        Err(self
+            .0
+            .error("write", (offset_bytes, bytes.len()), "read-only view"))
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn reread_partitions(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+/// The core's way to one disk of a machine.
+#[derive(Debug)]
+pub struct Drive {
+    machine: Shared,
+    number: usize,
+    facts: Facts,
+}
+
+impl Drive {
+    /// All disks of a machine, as the core wants them.
+    pub fn all(machine: &Shared) -> Vec<Box<dyn Disk>> {
+        let facts: Vec<Facts> = machine
+            .borrow()
+            .media
+            .iter()
+            .map(|m| m.facts().clone())
+            .collect();
+        let drive = |(number, facts)| {
+            let machine = Rc::clone(machine);
+            Box::new(Self {
+                machine,
+                number,
+                facts,
+            }) as Box<dyn Disk>
+        };
+        facts.into_iter().enumerate().map(drive).collect()
+    }
+}
+
+impl Disk for Drive {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn read(&mut self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.machine
+            .borrow_mut()
+            .read(self.number, offset_bytes, into)
+    }
+
+    fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.machine
+            .borrow_mut()
+            .write(self.number, offset_bytes, bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), DeviceError> {
+        self.machine.borrow_mut().flush(self.number)
+    }
+
+    fn reread_partitions(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_keeps_what_was_flushed_and_some_blocks_of_the_rest() {
+        let spec = DiskSpec::new("a", 1);
+        let mut torn = 0;
+        for seed in 0..64 {
+            let mut disk = Medium::new(&spec, 0);
+            disk.write(4096, &[1; 1024]);
+            disk.flush();
+            disk.write(4608, &[2; 1024]);
+            disk.crash(&mut Chance::new(seed));
+            let bytes = disk.durable_bytes(4096..4096 + 2048);
+            assert_eq!(bytes[..512], [1; 512], "flushed, and not written since");
+            assert!(bytes[512..1024] == [1; 512] || bytes[512..1024] == [2; 512]);
+            assert!(bytes[1024..1536] == [0; 512] || bytes[1024..1536] == [2; 512]);
+            assert_eq!(bytes[1536..], [0; 512]);
+            torn += usize::from((bytes[512] == 2) != (bytes[1024] == 2));
+        }
+        assert!(torn > 0, "no seed tears a write");
+    }
+
+    #[test]
+    fn requests_that_are_not_whole_blocks_or_lie_outside_are_refused() {
+        let disk = Medium::new(&DiskSpec::new("a", 1), 0);
+        for (offset_bytes, length_bytes) in
+            [(1, 512), (0, 100), (1 << 20, 512), (u64::MAX - 511, 512)]
+        {
+            assert!(
+                disk.check_request("read", offset_bytes, length_bytes)
+                    .is_err()
+            );
+        }
+        assert_eq!(disk.check_request("read", 512, 1024), Ok(()));
+    }
+}

@@ -1,0 +1,97 @@
+//! What happened, in order, one line each: every effect on the world and every status. The same
+//! seed gives the same lines (I13). Here the clock ticks, and here it is decided at which effect
+//! power is cut or a device fails.
+
+/// What becomes of an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It happens.
+    Happens,
+    /// The device refuses it.
+    Fails,
+    /// Power is cut while it is under way; whether it happened is for chance to say.
+    InFlight,
+    /// Power is gone already.
+    Gone,
+}
+
+/// The log of a world, with its clock.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    lines: Vec<String>,
+    clock_ms: u64,
+    powered_on_ms: u64,
+    effects: u64,
+    cut_at: Option<u64>,
+    fail_at: Option<u64>,
+    is_cut: bool,
+}
+
+impl Events {
+    /// Writes a line about something that changes nothing.
+    pub fn note(&mut self, line: &str) {
+        self.lines.push(format!("{:>8} {line}", self.clock_ms));
+    }
+
+    /// Writes a line about an effect, and says what becomes of it. Every effect takes a millisecond.
+    pub fn effect(&mut self, line: &str) -> Fate {
+        if self.is_cut {
+            return Fate::Gone;
+        }
+        self.clock_ms += 1;
+        let number = self.effects;
+        self.effects += 1;
+        if self.cut_at == Some(number) {
+            self.is_cut = true;
+            self.note(&format!("{line}: power cut"));
+            return Fate::InFlight;
+        }
+        if self.fail_at == Some(number) {
+            self.note(&format!("{line}: fails"));
+            return Fate::Fails;
+        }
+        self.note(line);
+        Fate::Happens
+    }
+
+    /// Cuts power at effect number `number`, counted from the world's beginning.
+    pub const fn cut_at(&mut self, number: u64) {
+        self.cut_at = Some(number);
+    }
+
+    /// Lets effect number `number` fail, counted from the world's beginning.
+    pub const fn fail_at(&mut self, number: u64) {
+        self.fail_at = Some(number);
+    }
+
+    /// Effects so far.
+    pub const fn effects(&self) -> u64 {
+        self.effects
+    }
+
+    /// Whether power is gone.
+    pub const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Power is back.
+    pub const fn power_on(&mut self) {
+        self.is_cut = false;
+        self.powered_on_ms = self.clock_ms;
+    }
+
+    /// Time since power came on.
+    pub const fn uptime_ms(&self) -> u64 {
+        self.clock_ms - self.powered_on_ms
+    }
+
+    /// Lets time pass.
+    pub const fn sleep(&mut self, duration_ms: u64) {
+        self.clock_ms += duration_ms;
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+}

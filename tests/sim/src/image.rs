@@ -1,0 +1,290 @@
+//! A small synthetic image: three partitions whose bytes are known, real packs of zstd frames, a
+//! real index and real signatures, so that the core's own parsing and checking is what is tested.
+
+use repave_image::{
+    Architecture, Boot, Chunk, Descriptor, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest,
+    IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role, SettingsEngine,
+    SettingsPolicy, StoredChunk, encode_page, encode_root,
+};
+use repave_protocol::{Guid, ImageReference, ImageSignature, Sha256, SigningKey, seal};
+
+use crate::chance::Chance;
+
+/// Size of a chunk: the smallest that an image may have.
+pub const CHUNK_BYTES: u32 = 64 * 1024;
+/// The last part of the root partition, where [`crate::configurator`] keeps files.
+pub const SETTINGS_BYTES: u64 = 64 * 1024;
+const PAGE_CHUNKS: u32 = 8;
+const ESP_MAGIC: &[u8] = b"SIMFAT32";
+const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
+
+/// What is made into an image.
+#[derive(Clone, Debug)]
+pub struct ImageSpec {
+    /// Name, and server type.
+    pub name: String,
+    /// Version; it changes the contents and keeps the GUIDs.
+    pub version: u64,
+    /// Logical block that it is made for.
+    pub block_bytes: u32,
+    /// Sizes of ESP, root and data.
+    pub sizes_bytes: [u64; 3],
+    /// Whether anything in it reports.
+    pub reports: Reports,
+    /// Whether its data partition grows.
+    pub grow: bool,
+}
+
+impl ImageSpec {
+    /// 30 chunks: half a mebibyte, one, and a third that ends within a chunk.
+    pub fn new(name: &str, version: u64) -> Self {
+        Self {
+            name: name.into(),
+            version,
+            block_bytes: 512,
+            sizes_bytes: [512 << 10, 1 << 20, 352 << 10],
+            reports: Reports::Resident,
+            grow: true,
+        }
+    }
+}
+
+/// An image with its bytes, as packed and as they must stand on the disk.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// How a directive names it.
+    pub reference: ImageReference,
+    /// Its manifest.
+    pub manifest: ImageManifest,
+    /// The bytes of each partition.
+    pub plain: Vec<Vec<u8>>,
+    /// Every blob.
+    pub blobs: Vec<Vec<u8>>,
+}
+
+/// Whether a partition that begins so could be mounted by the firmware.
+pub fn is_mountable_esp(head: &[u8]) -> bool {
+    head.starts_with(ESP_MAGIC)
+}
+
+/// Whether a partition that begins so could be mounted as a root.
+pub fn is_mountable_root(head: &[u8]) -> bool {
+    head.starts_with(ROOT_MAGIC)
+}
+
+/// The bytes of a partition that a firmware can start from.
+pub fn esp_bytes(size_bytes: u64, chance: &mut Chance) -> Vec<u8> {
+    contents(ESP_MAGIC, size_bytes, chance)
+}
+
+impl Image {
+    /// Makes it, signed with the image key.
+    pub fn build(spec: &ImageSpec, key: &SigningKey) -> Self {
+        let mut name_seed = [0; 8];
+        name_seed.copy_from_slice(&Sha256::of(spec.name.as_bytes()).as_bytes()[..8]);
+        let name_seed = u64::from_le_bytes(name_seed);
+        let mut chance = Chance::new(name_seed ^ spec.version);
+        let mut plain = vec![
+            contents(ESP_MAGIC, spec.sizes_bytes[0], &mut chance),
+            contents(ROOT_MAGIC, spec.sizes_bytes[1], &mut chance),
+            contents(b"SIMDATA!", spec.sizes_bytes[2], &mut chance),
+        ];
+        let files_at = plain[1].len() - SETTINGS_BYTES as usize;
+        plain[1][files_at..].fill(0);
+        let mut packs = [Vec::new(), Vec::new()];
+        let pieces = plain
+            .iter()
+            .flat_map(|bytes| bytes.chunks(CHUNK_BYTES as usize));
+        let chunks: Vec<_> = pieces
+            .enumerate()
+            .map(|(n, piece)| pack(n, piece, &mut packs))
+            .collect();
+        let pages: Vec<_> = chunks
+            .chunks(PAGE_CHUNKS as usize)
+            .map(encode_page)
+            .collect();
+        let digests: Vec<_> = pages
+            .iter()
+            .map(|page| page.as_deref().map(Sha256::of))
+            .collect();
+        let root = encode_root(CHUNK_BYTES, chunks.len() as u64, PAGE_CHUNKS, &digests);
+        let reference = IndexReference {
+            root_bytes: root.len() as u64,
+            root_sha256: Sha256::of(&root),
+            chunks: chunks.len() as u64,
+            page_chunks: PAGE_CHUNKS,
+        };
+        let index: Vec<u8> = root
+            .into_iter()
+            .chain(pages.into_iter().flatten().flatten())
+            .collect();
+        let manifest = manifest(spec, Chance::new(name_seed), reference);
+        let config = manifest.to_bytes();
+        let signature = seal(
+            &ImageSignature {
+                crit: Vec::new(),
+                name: spec.name.clone(),
+                version: spec.version,
+                config: Sha256::of(&config),
+                index: Sha256::of(&index),
+            },
+            key,
+        );
+        let oci = OciManifest {
+            config: Descriptor::of(&config),
+            index: Descriptor::of(&index),
+            signature: Descriptor::of(&signature),
+            packs: packs.iter().map(|pack| Descriptor::of(pack)).collect(),
+        };
+        let oci = oci.to_bytes();
+        let reference = ImageReference {
+            name: spec.name.clone(),
+            version: spec.version,
+            manifest: Sha256::of(&oci),
+        };
+        let blobs = [oci, config, index, signature]
+            .into_iter()
+            .chain(packs)
+            .collect();
+        Self {
+            reference,
+            manifest,
+            plain,
+            blobs,
+        }
+    }
+}
+
+/// A head that says what it is, and behind it every third chunk zero and the others text-like.
+fn contents(magic: &[u8], size_bytes: u64, chance: &mut Chance) -> Vec<u8> {
+    let mut bytes = vec![0; size_bytes as usize];
+    for (number, chunk) in bytes.chunks_mut(CHUNK_BYTES as usize).enumerate() {
+        if number % 3 == 2 {
+            continue;
+        }
+        let word = chance.bytes();
+        for part in chunk.chunks_mut(4096) {
+            part[..word.len()].copy_from_slice(&word);
+            part[32..40].copy_from_slice(&chance.draw().to_le_bytes());
+        }
+    }
+    bytes[..magic.len()].copy_from_slice(magic);
+    bytes
+}
+
+fn pack(number: usize, piece: &[u8], packs: &mut [Vec<u8>; 2]) -> Chunk {
+    if piece.iter().all(|&byte| byte == 0) {
+        return Chunk::Zero;
+    }
+    let frame = zstd::bulk::compress(piece, 1).expect("compressing memory to memory cannot fail");
+    let which = number % packs.len();
+    let stored = StoredChunk {
+        sha256: Sha256::of(piece),
+        crc32: crc32fast::hash(piece),
+        pack: which as u32,
+        offset_bytes: packs[which].len() as u64,
+        stored_bytes: frame.len() as u32,
+    };
+    packs[which].extend(frame);
+    Chunk::Stored(stored)
+}
+
+fn manifest(spec: &ImageSpec, mut guids: Chance, index: IndexReference) -> ImageManifest {
+    let mut first_chunk = 0;
+    let mut partition = |name: &str, role, type_guid, size_bytes: u64, kind| {
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&guids.bytes()[..16]);
+        let uuid = format!("{:08x}", guids.draw() as u32);
+        let made = Partition {
+            name: format!("{}-{name}", spec.name),
+            role,
+            type_guid,
+            guid: Guid::from_random(guid),
+            size_bytes,
+            attributes: 0,
+            file_system: Some(FileSystem { kind, uuid }),
+            grow: false,
+            first_chunk,
+        };
+        first_chunk += size_bytes.div_ceil(CHUNK_BYTES.into());
+        made
+    };
+    let [esp, root, data] = spec.sizes_bytes;
+    let mut partitions = vec![
+        partition("esp", Role::Esp, ESP_TYPE, esp, FileSystemKind::Vfat),
+        partition(
+            "root",
+            Role::Root,
+            LINUX_ROOT_TYPE,
+            root,
+            FileSystemKind::Ext4,
+        ),
+        partition(
+            "data",
+            Role::Data,
+            LINUX_ROOT_TYPE,
+            data,
+            FileSystemKind::Xfs,
+        ),
+    ];
+    partitions[2].grow = spec.grow;
+    let options = format!("root=PARTUUID={}", partitions[1].guid);
+    let takes_settings = spec.reports == Reports::Resident;
+    ImageManifest {
+        crit: Vec::new(),
+        name: spec.name.clone(),
+        version: spec.version,
+        server_type: spec.name.clone(),
+        architecture: Architecture::Amd64,
+        logical_block_bytes: spec.block_bytes,
+        chunk_bytes: CHUNK_BYTES,
+        boot: Boot {
+            partition: partitions[0].name.clone(),
+            efi_path: Some(r"\vmlinuz.efi".into()),
+            options: options.clone(),
+            kexec: Some(Kexec {
+                partition: partitions[0].name.clone(),
+                kernel: "/vmlinuz.efi".into(),
+                initrd: None,
+                options,
+            }),
+        },
+        settings: takes_settings.then(|| SettingsPolicy {
+            engine: SettingsEngine::Linux,
+            partition: partitions[1].name.clone(),
+            prefixes: vec!["/etc/".into(), "/root/".into(), "/usr/lib/repave/".into()],
+        }),
+        partitions,
+        reports: spec.reports,
+        index,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_zero_chunks_stored_chunks_and_a_short_last_one() {
+        let image = Image::build(&ImageSpec::new("web", 1), &SigningKey::from_seed(&[1; 32]));
+        let chunks: Vec<_> = image
+            .plain
+            .iter()
+            .flat_map(|p| p.chunks(CHUNK_BYTES as usize))
+            .collect();
+        assert_eq!(chunks.len(), 30);
+        let zero = chunks
+            .iter()
+            .filter(|chunk| chunk.iter().all(|&byte| byte == 0))
+            .count();
+        assert!((8..15).contains(&zero), "{zero} chunks are zero");
+        assert_eq!(
+            chunks.last().map(|chunk| chunk.len()),
+            Some(CHUNK_BYTES as usize / 2)
+        );
+        assert_eq!(
+            repave_image::ValidManifest::new(image.manifest).map(|_| ()),
+            Ok(())
+        );
+    }
+}

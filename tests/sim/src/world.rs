@@ -1,0 +1,605 @@
+//! A world with one server in it: power on, firmware, default side, target, and again. The agent
+//! and the resident are the core's own; everything around them is simulated.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use repave_core::agent::{Agent, Character, Round};
+use repave_core::edges::{Disk, Edges, Host};
+use repave_core::gpt::{Entry, Table};
+use repave_core::home::Home;
+use repave_core::resident::{Resident, Surroundings, find_journal};
+use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
+use repave_core::trust;
+use repave_image::{DEFAULT_PARTITION, ESP_TYPE, Reports, STATE_PARTITION, STATE_TYPE};
+use repave_protocol::{
+    BootMethod, Generation, Guid, Load, Nonce, Order, Purpose, ServerId, Settings, SettingsFile,
+    Side, SigningKey, Standing, strict_json,
+};
+
+use crate::chance::Chance;
+use crate::check::{self, Step, Violation, Watch};
+use crate::configurator::{Files, file_in};
+use crate::controller::{Controller, SOURCES};
+use crate::crew::Hands;
+use crate::disk::{DiskSpec, Drive, Medium};
+use crate::events::Events;
+use crate::firmware::{Nvram, Quirks, Started, Variables};
+use crate::host::Clock;
+use crate::image::{Image, ImageSpec, SETTINGS_BYTES, esp_bytes};
+use crate::link::Line;
+use crate::machine::{Exit, Machine, Shared};
+use crate::power::Switch;
+
+/// Steps after which something that should have happened will not.
+const STEPS: usize = 300;
+const MIB: u64 = 1 << 20;
+/// Size of the image that is burned; disks are larger, so that its backup table is misplaced.
+const BURNED_BYTES: u64 = 4 * MIB;
+/// Pause after a failed round.
+const PAUSE_MS: u64 = 1_000;
+
+/// What a target does when it is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetConduct {
+    /// It comes up, writes a row into its database, and its resident reports.
+    ComesUp,
+    /// Its kernel panics and resets.
+    Panics,
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Decides all chance.
+    pub seed: u64,
+    /// Disks; the first is burned with the default side.
+    pub disks: Vec<DiskSpec>,
+    /// How the firmware disappoints.
+    pub quirks: Quirks,
+    /// What targets do.
+    pub conduct: TargetConduct,
+    /// The server's processor.
+    pub architecture: String,
+}
+
+impl Spec {
+    /// A server with one disk, honest firmware and a target that comes up.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            disks: vec![DiskSpec::new("first", 8)],
+            quirks: Quirks::default(),
+            conduct: TargetConduct::ComesUp,
+            architecture: "amd64".into(),
+        }
+    }
+}
+
+enum Place {
+    Off,
+    Entering,
+    Default(Box<Agent>),
+    Arriving {
+        disk: usize,
+        boot: Guid,
+    },
+    Target(Box<Resident>),
+    /// A target that says nothing.
+    Dark,
+}
+
+/// A server in its world.
+pub struct World {
+    /// The server, its controller, and the checks.
+    pub machine: Shared,
+    spec: Spec,
+    place: Place,
+}
+
+impl World {
+    /// A server whose disk was just burned, with power off.
+    pub fn new(spec: Spec) -> Self {
+        let chance = Chance::new(spec.seed);
+        let mut media: Vec<_> = spec
+            .disks
+            .iter()
+            .enumerate()
+            .map(|(n, disk)| Medium::new(disk, n))
+            .collect();
+        burn(&mut media[0], &spec.disks[0]);
+        let foreign =
+            BTreeMap::from([("Boot0000".to_owned(), b"the firmware's own setup".to_vec())]);
+        let watch = Watch::new(MIB..2 * MIB, 2 * MIB..3 * MIB, foreign.clone());
+        let nvram = Nvram::new(foreign, spec.quirks.clone());
+        let machine = Machine {
+            events: Events::default(),
+            chance,
+            media,
+            nvram,
+            controller: Controller::new(),
+            watch,
+            broken_power: Vec::new(),
+            loaded: None,
+            exit: None,
+            side: Side::Default,
+        };
+        let machine = Rc::new(RefCell::new(machine));
+        Self {
+            machine,
+            spec,
+            place: Place::Off,
+        }
+    }
+
+    /// Puts an image into the library.
+    pub fn publish(&self, spec: &ImageSpec) -> Rc<Image> {
+        self.machine.borrow_mut().controller.publish(spec)
+    }
+
+    /// A purpose with this image, a host name and a file.
+    pub fn purpose(image: &Image) -> Purpose {
+        let settings = match image.manifest.reports {
+            Reports::None => Settings::default(),
+            Reports::Resident => Settings {
+                hostname: Some(format!("{}-1", image.reference.name)),
+                files: vec![SettingsFile::new("/etc/motd", 0o644, b"hello\n")],
+                ..Settings::default()
+            },
+        };
+        Purpose {
+            server_type: image.reference.name.clone(),
+            image: image.reference.clone(),
+            sources: SOURCES.map(String::from).to_vec(),
+            disk: None,
+            boot: BootMethod::Firmware,
+            settings,
+        }
+    }
+
+    /// From now on the controller answers with this order.
+    pub fn order(&self, order: Order) -> Generation {
+        self.machine.borrow_mut().controller.order(order)
+    }
+
+    /// Orders the plain purpose of an image.
+    pub fn order_image(&self, image: &Image) -> Generation {
+        self.order(Order::Purpose(Box::new(Self::purpose(image))))
+    }
+
+    /// One thing happens: a power-on, a round of the agent, a report of the resident.
+    pub fn step(&mut self) -> Result<(), Violation> {
+        let place = std::mem::replace(&mut self.place, Place::Off);
+        self.place = match place {
+            Place::Off => self.power_on(),
+            Place::Entering => self.enter(),
+            Place::Default(agent) => self.round(agent),
+            Place::Arriving { disk, boot } => self.arrive(disk, boot),
+            Place::Target(resident) => self.report(resident),
+            Place::Dark => {
+                self.pause(PAUSE_MS);
+                Place::Dark
+            }
+        };
+        let exit = {
+            let machine = &mut *self.machine.borrow_mut();
+            if machine.events.is_cut() {
+                machine.crash();
+                Some(Exit::Reboot)
+            } else {
+                machine.exit.take()
+            }
+        };
+        match exit {
+            Some(Exit::Reboot) => self.place = Place::Off,
+            Some(Exit::Kexec(image)) => {
+                let started = Started {
+                    disk: image.volume.disk,
+                    partition: image.volume.guid,
+                };
+                self.place = self.start_target(started);
+            }
+            None => {}
+        }
+        match check::violation(&self.machine.borrow()) {
+            Some(violation) => Err(violation),
+            None => Ok(()),
+        }
+    }
+
+    /// Steps until something holds. That it never does violates I12.
+    pub fn run_until(
+        &mut self,
+        what: &str,
+        holds: impl Fn(&Self) -> bool,
+    ) -> Result<(), Violation> {
+        for _ in 0..STEPS {
+            if holds(self) {
+                return Ok(());
+            }
+            self.step()?;
+        }
+        let machine = &mut *self.machine.borrow_mut();
+        machine
+            .watch
+            .violated("I12", &format!("after {STEPS} steps still not: {what}"));
+        Err(check::violation(machine).expect("it was just put there"))
+    }
+
+    /// Steps until the target of that generation reports.
+    pub fn run_until_up(&mut self, generation: Generation) -> Result<(), Violation> {
+        self.run_until("up", |world| world.is_up(generation))
+    }
+
+    /// Steps until a failure is told, and returns its code.
+    pub fn run_until_failed(&mut self) -> Result<String, Violation> {
+        let failed = |world: &Self| {
+            let machine = world.machine.borrow();
+            matches!(
+                machine.controller.last_standing(),
+                Some(Standing::Failed { .. })
+            )
+        };
+        self.run_until("a failure is told", failed)?;
+        Ok(self
+            .machine
+            .borrow()
+            .controller
+            .last_fault()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// Whether the last thing that the controller heard is that this generation is up.
+    pub fn is_up(&self, generation: Generation) -> bool {
+        let machine = self.machine.borrow();
+        machine.controller.statuses.last().is_some_and(|status| {
+            let sealed = status.seal.as_ref().map(|seal| seal.generation);
+            matches!(status.standing, Standing::Up { .. }) && sealed == Some(generation)
+        })
+    }
+
+    /// Pulls the plug, between two steps.
+    pub fn pull_plug(&mut self) {
+        self.machine.borrow_mut().crash();
+        self.place = Place::Off;
+    }
+
+    /// The bytes of a file in the target whose image this is.
+    pub fn target_file(&self, image: &Image, path: &str) -> Option<Vec<u8>> {
+        let machine = self.machine.borrow();
+        let root = &image.manifest.partitions[1];
+        let (disk, at, _) = check::find(&machine, root.guid)?;
+        let end = at + root.size_bytes;
+        file_in(
+            &machine.media[disk].durable_bytes(end - SETTINGS_BYTES..end),
+            path,
+        )
+    }
+
+    /// The durable bytes of every disk and all variables: what must not change when nothing may.
+    pub fn fingerprint(&self) -> Vec<Vec<u8>> {
+        let machine = self.machine.borrow();
+        let disks = machine
+            .media
+            .iter()
+            .map(|m| m.durable_bytes(0..m.facts().size_bytes));
+        disks
+            .chain(machine.nvram.variables.values().cloned())
+            .collect()
+    }
+
+    /// The bytes of the default partition.
+    pub fn default_partition(&self) -> Vec<u8> {
+        let machine = self.machine.borrow();
+        machine.media[0].durable_bytes(machine.watch.default.clone())
+    }
+
+    /// Writes of the default side to a target so far.
+    pub fn target_writes(&self) -> u64 {
+        self.machine.borrow().watch.target_writes
+    }
+
+    fn pause(&self, duration_ms: u64) {
+        self.machine.borrow_mut().events.sleep(duration_ms);
+    }
+
+    /// A reset does not lose what a disk has in its cache; a power cut has done so already.
+    fn power_on(&mut self) -> Place {
+        let started = {
+            let machine = &mut *self.machine.borrow_mut();
+            machine.events.power_on();
+            machine.media.iter_mut().for_each(Medium::flush);
+            machine.loaded = None;
+            let started = machine.nvram.start(&machine.media);
+            machine.events.note(&format!("power on: {started:?}"));
+            started
+        };
+        match started {
+            Some(started) if self.is_default(started) => {
+                self.machine.borrow_mut().side = Side::Default;
+                Place::Entering
+            }
+            Some(started) => self.start_target(started),
+            None => {
+                self.machine
+                    .borrow_mut()
+                    .watch
+                    .violated("I8", "nothing can be started");
+                Place::Off
+            }
+        }
+    }
+
+    fn is_default(&self, started: Started) -> bool {
+        let machine = self.machine.borrow();
+        let at = check::find(&machine, started.partition).map(|(disk, at, _)| (disk, at));
+        at == Some((0, machine.watch.default.start))
+    }
+
+    fn start_target(&mut self, Started { disk, partition }: Started) -> Place {
+        let machine = &mut *self.machine.borrow_mut();
+        machine.side = Side::Target;
+        machine
+            .events
+            .note(&format!("target starts from {partition}"));
+        check::after(machine, &Step::Boots { partition });
+        match self.spec.conduct {
+            TargetConduct::Panics => Place::Off,
+            TargetConduct::ComesUp => Place::Arriving {
+                disk,
+                boot: partition,
+            },
+        }
+    }
+
+    fn line(&self, server: ServerId) -> Line {
+        Line {
+            machine: Rc::clone(&self.machine),
+            server,
+        }
+    }
+
+    fn enter(&self) -> Place {
+        let mut disks = Drive::all(&self.machine);
+        let mut firmware = Variables(Rc::clone(&self.machine));
+        let mut host = Clock(Rc::clone(&self.machine));
+        let home = match Home::enter(&mut disks, &mut firmware, &mut host) {
+            Ok(home) => home,
+            Err(failure) => {
+                self.machine
+                    .borrow_mut()
+                    .events
+                    .note(&format!("not at home: {}", failure.chain()));
+                self.pause(PAUSE_MS);
+                return Place::Entering;
+            }
+        };
+        let (burned, root_key, pool) = {
+            let controller = &self.machine.borrow().controller;
+            (
+                controller.trust(),
+                controller.root_key(),
+                controller.pool.clone(),
+            )
+        };
+        let kept = home.journal.record().trust.clone().unwrap_or_default();
+        let candidates = [burned.as_slice(), kept.as_bytes()];
+        let kept = candidates.into_iter().filter(|bytes| !bytes.is_empty());
+        let (trust, _) = trust::newest(kept, root_key, &pool).expect("what was burned is good");
+        let character = Character {
+            pool,
+            controllers: vec!["https://sim".into()],
+            root_key,
+            join_token: None,
+            architecture: self.spec.architecture.clone(),
+        };
+        let boot = Nonce::from_random(host.entropy());
+        Place::Default(Box::new(Agent::new(character, trust, home, boot)))
+    }
+
+    fn round(&self, mut agent: Box<Agent>) -> Place {
+        let mut edges = Edges {
+            disks: Drive::all(&self.machine),
+            firmware: &mut Variables(Rc::clone(&self.machine)),
+            link: &mut self.line(self.server()),
+            crew: &mut Hands(Rc::clone(&self.machine)),
+            configurator: &mut Files(Rc::clone(&self.machine)),
+            power: &mut Switch(Rc::clone(&self.machine)),
+            host: &mut Clock(Rc::clone(&self.machine)),
+        };
+        match agent.round(&mut edges) {
+            Ok(Round::Left) => return Place::Off,
+            Ok(Round::Again(pause_ms)) => self.pause(pause_ms),
+            Err(failure) => {
+                self.machine
+                    .borrow_mut()
+                    .events
+                    .note(&format!("round failed: {}", failure.chain()));
+                self.pause(PAUSE_MS);
+            }
+        }
+        Place::Default(agent)
+    }
+
+    /// Who the server is, by the key on its stable storage.
+    pub fn server(&self) -> ServerId {
+        let machine = self.machine.borrow();
+        let seed = machine
+            .watch
+            .record
+            .as_ref()
+            .map_or([0; 32], |r| *r.device_seed.expose());
+        ServerId::of(&SigningKey::from_seed(&seed).public())
+    }
+
+    /// The target's own boot: a row in its database, then its resident.
+    fn arrive(&self, disk: usize, boot: Guid) -> Place {
+        let again = Place::Arriving { disk, boot };
+        let image = {
+            let machine = self.machine.borrow();
+            let mut images = machine.controller.images.values();
+            let sealed = machine.watch.record.as_ref().and_then(|r| r.seal.as_ref());
+            images
+                .find(|i| Some(i.reference.manifest) == sealed.map(|s| s.manifest))
+                .cloned()
+        };
+        let Some(image) = image else {
+            self.machine
+                .borrow_mut()
+                .watch
+                .violated("I8", "a target without a seal runs");
+            return Place::Off;
+        };
+        self.write_row(&image);
+        if image.manifest.reports == Reports::None {
+            return Place::Dark;
+        }
+        let config = self.target_file(&image, RESIDENT_CONFIG);
+        let config = config.and_then(|bytes| strict_json::<ResidentConfig>(&bytes, 1 << 16).ok());
+        let Some(config) = config else {
+            self.machine
+                .borrow_mut()
+                .watch
+                .violated("I3", "no resident in a running target");
+            return Place::Dark;
+        };
+        let mut disks = Drive::all(&self.machine);
+        let Ok(Some((place, journal))) = find_journal(&config, &mut disks) else {
+            return again;
+        };
+        let (burned, pool) = {
+            let controller = &self.machine.borrow().controller;
+            (controller.trust(), controller.pool.clone())
+        };
+        let trust = trust::newest(std::iter::once(burned.as_slice()), config.root_key, &pool);
+        let (trust, _) = trust.expect("what was burned is good");
+        let nonce = Nonce::from_random(self.machine.borrow_mut().chance.bytes());
+        let drive = disks[place.disk].as_mut();
+        let resident = Resident::arrive(config, trust, (place, &journal), drive, nonce);
+        resident.map_or(again, |resident| Place::Target(Box::new(resident)))
+    }
+
+    /// A block in the middle of the data partition counts the target's starts.
+    fn write_row(&self, image: &Image) {
+        let machine = &mut *self.machine.borrow_mut();
+        let Some((disk, at, _)) = check::find(machine, image.manifest.partitions[2].guid) else {
+            return;
+        };
+        let at = at + 8192;
+        let mut row = vec![0; 4096];
+        if machine.read(disk, at, &mut row).is_err() {
+            return;
+        }
+        row[0] = row[0].wrapping_add(1);
+        row[1..4].copy_from_slice(b"row");
+        machine.watch.own_writes.push((disk, at, row.clone()));
+        if machine
+            .write(disk, at, &row)
+            .and_then(|()| machine.flush(disk))
+            .is_err()
+        {
+            machine.events.note("the row was not written");
+        }
+    }
+
+    /// The row that the target of this image keeps.
+    pub fn row(&self, image: &Image) -> Option<Vec<u8>> {
+        let machine = self.machine.borrow();
+        let (disk, at, _) = check::find(&machine, image.manifest.partitions[2].guid)?;
+        Some(machine.media[disk].durable_bytes(at + 8192..at + 8196))
+    }
+
+    fn report(&self, mut resident: Box<Resident>) -> Place {
+        let mut around = Surroundings {
+            link: &mut self.line(self.server()),
+            power: &mut Switch(Rc::clone(&self.machine)),
+            host: &mut Clock(Rc::clone(&self.machine)),
+            load: &mut Load::default,
+        };
+        match resident.round(&mut around) {
+            Ok(None) => return Place::Off,
+            Ok(Some(pause_ms)) => self.pause(pause_ms),
+            Err(failure) => {
+                let line = format!("resident failed: {}", failure.chain());
+                self.machine.borrow_mut().events.note(&line);
+                self.pause(PAUSE_MS);
+            }
+        }
+        Place::Target(resident)
+    }
+}
+
+/// Puts the burned image on a disk: its table is that of a smaller disk.
+fn burn(medium: &mut Medium, spec: &DiskSpec) {
+    let small = DiskSpec {
+        size_bytes: BURNED_BYTES,
+        ..spec.clone()
+    };
+    let mut burned = Burner(Medium::new(&small, 0));
+    let block_bytes = u64::from(spec.block_bytes);
+    let mut chance = Chance::new(0);
+    let mut entry = |name: &str, type_guid, start_bytes: u64| {
+        let mut guid = [0; 16];
+        guid.copy_from_slice(&chance.bytes()[..16]);
+        Entry {
+            type_guid,
+            guid: Guid::from_random(guid),
+            first_lba: start_bytes / block_bytes,
+            last_lba: (start_bytes + MIB) / block_bytes - 1,
+            attributes: 0,
+            name: name.into(),
+        }
+    };
+    let entries = [
+        entry(DEFAULT_PARTITION, ESP_TYPE, MIB),
+        entry(STATE_PARTITION, STATE_TYPE, 2 * MIB),
+    ];
+    let guid = Guid::from_random([9; 16]);
+    let table = Table::create(&mut burned, guid).and_then(|table| table.rewrite(guid, &entries, 0));
+    let written = table.map(|table| table.write(&mut burned));
+    assert!(
+        matches!(written, Ok(Ok(()))),
+        "a fresh disk takes a table: {written:?}"
+    );
+    medium.write(0, &burned.0.durable_bytes(0..BURNED_BYTES));
+    medium.write(MIB, &esp_bytes(MIB, &mut Chance::new(0)));
+    medium.flush();
+}
+
+/// A disk on the bench, with no server around it.
+struct Burner(Medium);
+
+impl Disk for Burner {
+    fn facts(&self) -> &repave_protocol::Disk {
+        self.0.facts()
+    }
+
+    fn read(
+        &mut self,
+        offset_bytes: u64,
+        into: &mut [u8],
+    ) -> Result<(), repave_core::edges::DeviceError> {
+        self.0.read(offset_bytes, into);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        offset_bytes: u64,
+        bytes: &[u8],
+    ) -> Result<(), repave_core::edges::DeviceError> {
+        self.0.write(offset_bytes, bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), repave_core::edges::DeviceError> {
+        self.0.flush();
+        Ok(())
+    }
+
+    fn reread_partitions(&mut self) -> Result<(), repave_core::edges::DeviceError> {
+        Ok(())
+    }
+}
