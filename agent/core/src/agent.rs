@@ -45,8 +45,10 @@ pub struct Agent {
     trust: TrustDocument,
     home: Home,
     voice: Voice,
-    /// Why the last round failed; told until a round succeeds or an order says otherwise.
+    /// Why the last order failed; told until another order comes.
     fault: Option<Fault>,
+    /// Why the last answer was not believed; told once, until one is.
+    refusal: Option<Fault>,
 }
 
 /// What a round came to.
@@ -76,6 +78,7 @@ impl Agent {
             home,
             voice,
             fault,
+            refusal: None,
         }
     }
 
@@ -111,10 +114,11 @@ impl Agent {
         let directive = match self.believe(&answer, nonce) {
             Ok(directive) => directive,
             Err(failure) => {
-                self.fault = Some(failure.fault(None));
+                self.refusal = Some(failure.fault(None));
                 return Err(failure);
             }
         };
+        self.refusal = None;
         self.accept(&directive, edges)?;
         let outcome = self.obey(&directive, came_up, edges);
         if let Err(failure) = &outcome {
@@ -363,7 +367,7 @@ impl Agent {
 
     fn standing(&self, came_up: bool) -> Standing {
         let record = self.home.journal.record();
-        if let Some(fault) = &self.fault {
+        if let Some(fault) = self.refusal.as_ref().or(self.fault.as_ref()) {
             return Standing::Failed {
                 fault: fault.clone(),
             };
