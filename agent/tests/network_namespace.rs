@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -40,14 +40,16 @@ impl Cable {
             nix::unistd::geteuid().is_root(),
             "network namespaces need root"
         );
-        let folder = std::env::temp_dir().join(format!("repave-{name}-{}", std::process::id()));
+        // The network is never stopped, and may write its files until the process ends: what is
+        // left is removed by the next run.
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
         std::fs::create_dir_all(folder.join("sys")).unwrap();
         // Namespaces belong to threads, and end with them and their children.
-        let inside = folder.clone();
-        let thread = std::thread::spawn(move || test(&Self::new(inside)));
-        let result = thread.join();
-        std::fs::remove_dir_all(&folder).unwrap();
-        if let Err(panic) = result {
+        let thread = std::thread::spawn(move || test(&Self::new(folder)));
+        if let Err(panic) = thread.join() {
             std::panic::resume_unwind(panic);
         }
     }
