@@ -1,1 +1,21 @@
-//! Whole roads on virtual machines, and the demo
+//! Whole roads on virtual machines: the default side as it is burned, in real firmware, against the
+//! stub controller. The demo and the tests are made of the same parts.
+//!
+//! Everything is watched from outside: what servers report, what their consoles say, and what is
+//! on their disks. Waits are for statuses and console lines, with a guard against hanging; nothing
+//! here asserts speed, figures are printed.
+
+mod figures;
+mod lab;
+mod made;
+pub mod proof;
+mod raw_disk;
+mod server;
+mod variables;
+
+pub use figures::{Figures, say};
+pub use lab::{GATEWAY, Lab, purpose};
+pub use made::{TargetImage, build_folder, default_uki};
+pub use raw_disk::RawDisk;
+pub use server::{Server, failure, stage};
+pub use variables::Variables;
