@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -42,15 +43,17 @@ pub(crate) fn run() -> ! {
     }
     console::start();
     info!("repave-agent {} is PID 1", env!("CARGO_PKG_VERSION"));
+    let panic = Arc::new(Mutex::new(None));
+    keep_panics(Arc::clone(&panic));
     let mut network = None;
     let mut pause = FIRST_PAUSE;
     loop {
         // A thread of its own, so that its panic is an error here and not the end of PID 1.
-        let outcome = std::thread::scope(|scope| scope.spawn(|| life(&mut network)).join());
+        let outcome = std::thread::scope(|scope| scope.spawn(|| life(&mut network, &panic)).join());
         match outcome {
             Ok(Ok(())) => error!("the agent's life ended without leaving"),
             Ok(Err(error)) => error!("{error:#}"),
-            Err(_) => error!("the agent panicked; this is a fault of its own, told above"),
+            Err(_) => error!("the agent's life ended in a panic, a fault of its own"),
         }
         warn!("trying again in {} ms", pause.as_millis());
         std::thread::sleep(pause);
@@ -58,8 +61,16 @@ pub(crate) fn run() -> ! {
     }
 }
 
+/// Every panic is said on the console, and the latest is kept for the next status.
+fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        error!("{panic}");
+        *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic.to_string());
+    }));
+}
+
 /// From the disks to the agent's rounds. Comes back only when something went wrong.
-fn life(network: &mut Option<Network>) -> Result<()> {
+fn life(network: &mut Option<Network>, panic: &Mutex<Option<String>>) -> Result<()> {
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
     let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
     let mut disks = world::boxed(&open);
@@ -78,7 +89,12 @@ fn life(network: &mut Option<Network>) -> Result<()> {
     };
     let journal_disk = home.default.disk;
     let trust = home
-        .trust(&burned.trust, config.root_key, &config.pool, disks[journal_disk].as_mut())
+        .trust(
+            &burned.trust,
+            config.root_key,
+            &config.pool,
+            disks[journal_disk].as_mut(),
+        )
         .map_err(|failure| anyhow::anyhow!("{TRUST_PATH}: {}", failure.chain()))?;
     let server = ServerId::of(&home.journal.device_key().public());
     info!("server {server} of pool {}", config.pool);
@@ -95,6 +111,9 @@ fn life(network: &mut Option<Network>) -> Result<()> {
         architecture: world::ARCHITECTURE.into(),
     };
     let mut agent = Agent::new(character, trust, home, boot);
+    if let Some(panic) = panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        agent.confess(&panic);
+    }
     let mut edges = Edges {
         disks,
         firmware: &mut firmware,
@@ -115,8 +134,12 @@ struct Burned {
 }
 
 fn read_burned(disks: &[OpenDisk], home: &Home) -> Result<Burned> {
-    let files = world::read_files(disks, &world::default_volume(&home.default), &[CONFIG_PATH, TRUST_PATH])
-        .context("default partition")?;
+    let files = world::read_files(
+        disks,
+        &world::default_volume(&home.default),
+        &[CONFIG_PATH, TRUST_PATH],
+    )
+    .context("default partition")?;
     let [config, trust] = <[Vec<u8>; 2]>::try_from(files).unwrap_or_default();
     Ok(Burned { config, trust })
 }
@@ -136,7 +159,9 @@ fn mount_all() -> Result<()> {
             // Already there (devtmpfs), or no EFI at all, which the firmware edge will say.
             Ok(()) | Err(rustix::io::Errno::BUSY) => {}
             Err(error) if kind == "efivarfs" => warn!("efivarfs: {error}"),
-            Err(error) => return Err(error).with_context(|| format!("mounting {kind} on {target}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("mounting {kind} on {target}"));
+            }
         }
     }
     let null = File::open("/dev/null");

@@ -66,6 +66,15 @@ fn open_file(mounted: &Mounted, path: &str) -> Result<File, PowerError> {
     }
 }
 
+/// The agent's own high-water mark (`VmHWM`, proc(5)), as the kernel prints it.
+fn peak_memory() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().to_owned())
+}
+
 fn load_error(reason: String) -> PowerError {
     PowerError {
         operation: LOAD,
@@ -74,6 +83,9 @@ fn load_error(reason: String) -> PowerError {
 }
 
 fn leave(operation: &'static str, command: RebootCommand) -> Result<(), PowerError> {
+    if let Some(peak) = peak_memory() {
+        log::info!("{operation}: peak memory of the agent was {peak}");
+    }
     rustix::fs::sync();
     reboot(command).map_err(|error| PowerError {
         operation,

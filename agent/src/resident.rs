@@ -36,14 +36,18 @@ pub(crate) fn run() {
 }
 
 fn stay() -> Result<()> {
-    let bytes = fs::read(RESIDENT_CONFIG).with_context(|| format!("cannot read {RESIDENT_CONFIG}"))?;
+    let bytes =
+        fs::read(RESIDENT_CONFIG).with_context(|| format!("cannot read {RESIDENT_CONFIG}"))?;
     let config: ResidentConfig =
         serde_json::from_slice(&bytes).with_context(|| format!("{RESIDENT_CONFIG} is damaged"))?;
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
     let mut disks = world::boxed(&open);
     let found = find_journal(&config, &mut disks).map_err(|f| anyhow::anyhow!(f.chain()))?;
     let Some((place, journal)) = found else {
-        bail!("no disk holds a journal in state partition {}", config.state_partition);
+        bail!(
+            "no disk holds a journal in state partition {}",
+            config.state_partition
+        );
     };
     let kept = journal.record().trust.clone().unwrap_or_default();
     let candidates = std::iter::once(kept.as_bytes());
@@ -84,7 +88,10 @@ impl Power for Shutdown {
     }
 
     fn reboot(&mut self) -> Result<(), PowerError> {
-        let failed = |reason: String| PowerError { operation: "reboot", reason };
+        let failed = |reason: String| PowerError {
+            operation: "reboot",
+            reason,
+        };
         if Path::new("/run/systemd/system").exists() {
             let asked = Command::new("systemctl").arg("reboot").status();
             info!("systemctl reboot: {asked:?}");
@@ -100,7 +107,10 @@ impl Power for Shutdown {
 }
 
 fn not_here(operation: &'static str) -> PowerError {
-    PowerError { operation, reason: "a target does not leave in this way".into() }
+    PowerError {
+        operation,
+        reason: "a target does not leave in this way".into(),
+    }
 }
 
 /// How busy the target is; zero where the kernel does not say.

@@ -2,8 +2,8 @@
 //! target. Whatever goes wrong is reported with the next status and followed by a pause.
 
 use repave_protocol::{
-    Directive, DirectiveExpected, Fault, Keys, Nonce, Order, PoolId, PublicKey, Purpose, Recency,
-    Side, Stage, Standing, TrustDocument, Verified, verify,
+    Blame, Directive, DirectiveExpected, Fault, Keys, Nonce, Order, PoolId, PublicKey, Purpose,
+    Recency, Side, Stage, Standing, TrustDocument, Verified, verify,
 };
 
 use crate::backoff::Backoff;
@@ -80,6 +80,11 @@ impl Agent {
             fault,
             refusal: None,
         }
+    }
+
+    /// Makes the next status tell of a life that ended in a panic.
+    pub fn confess(&mut self, panic: &str) {
+        self.fault = Some(Fault::new(Blame::Agent, "agent-panic", panic, None));
     }
 
     /// Rounds until the server leaves. A failed round is followed by a pause that grows; for ever,
