@@ -10,8 +10,9 @@ use repave_core::edges::Volume;
 use repave_core::efi::numbers_from_bytes;
 use repave_core::gpt::Table;
 use repave_core::journal::{Journal, Place, Record, Seal};
-use repave_protocol::{BootMethod, Guid, Order, Sha256, Side, Stage, Standing, Status};
+use repave_protocol::{BootMethod, Guid, Sha256, Side, Stage, Standing, Status};
 
+use crate::disk::Medium;
 use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp};
 use crate::machine::Machine;
 
@@ -313,12 +314,14 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
         if !is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096)) {
             continue;
         }
-        let candidates = [
-            purposing.map(|purposing| purposing.manifest),
-            watch.last_sealed,
-        ];
-        let verdicts = candidates.into_iter().flatten();
-        let mut verdicts = verdicts.map(|manifest| equals_image(machine, manifest, Extent::All));
+        let new = purposing.map(|purposing| (purposing.manifest, Extent::All));
+        let old = watch
+            .last_sealed
+            .map(|manifest| (manifest, Extent::AllAndItsOwn));
+        let mut verdicts = [new, old]
+            .into_iter()
+            .flatten()
+            .map(|(manifest, extent)| equals_image(machine, manifest, extent));
         if !verdicts.any(|verdict| verdict.is_ok()) {
             return Err(format!(
                 "the ESP of {} can be mounted, its target is a ruin",
@@ -388,6 +391,8 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
             let under_way = under_way.ok_or("the journal knows of no purposing")?;
             let extent = match stage {
                 Stage::Unsealed => return Ok(()),
+                // Nobody has read it back yet, so a disk that lies makes no liar of the agent.
+                Stage::Written if machine.media.iter().any(Medium::has_lied) => return Ok(()),
                 Stage::Written => Extent::Bodies,
                 Stage::Audited => Extent::AllButBootHead,
                 _ => Extent::Configured,
@@ -421,7 +426,7 @@ fn armed_by(machine: &Machine, method: BootMethod) -> Result<(), String> {
 }
 
 /// How much of a target is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum Extent {
     /// All but the first chunk of each partition.
     Bodies,
@@ -431,6 +436,8 @@ enum Extent {
     Configured,
     /// Everything.
     All,
+    /// Everything, and what the target wrote itself.
+    AllAndItsOwn,
 }
 
 /// Where a partition is, by the table on stable storage: disk, first byte, size.
@@ -467,7 +474,7 @@ fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(
         let skips_head = match extent {
             Extent::Bodies => true,
             Extent::AllButBootHead | Extent::Configured => number == 0,
-            Extent::All => false,
+            Extent::All | Extent::AllAndItsOwn => false,
         };
         let from = if skips_head { CHUNK_BYTES as usize } else { 0 };
         if let Some(place) = (from..wanted.len()).step_by(512).find(|&place| {
@@ -490,7 +497,7 @@ fn wanted(
 ) -> Vec<u8> {
     let mut wanted = image.plain[number].clone();
     let guid = image.manifest.partitions[number].guid;
-    let has_settings = matches!(extent, Extent::Configured | Extent::All);
+    let has_settings = extent >= Extent::Configured;
     if let Some((volume, region)) = &machine.watch.configured
         && volume.guid == guid
         && has_settings
@@ -498,7 +505,8 @@ fn wanted(
         let from = wanted.len() - SETTINGS_BYTES as usize;
         wanted[from..].copy_from_slice(region);
     }
-    for (own_disk, offset_bytes, bytes) in &machine.watch.own_writes {
+    let own_writes = machine.watch.own_writes.iter();
+    for (own_disk, offset_bytes, bytes) in own_writes.filter(|_| extent == Extent::AllAndItsOwn) {
         let place = offset_bytes.checked_sub(at).filter(|_| *own_disk == disk);
         let place = place.map(|place| place as usize);
         if let Some(part) = place.and_then(|place| wanted.get_mut(place..place + bytes.len())) {
@@ -511,29 +519,24 @@ fn wanted(
 /// I9: every order that was accepted ended, and the controller knows how: the target is up, or a
 /// failure was told, or the server stays as it was told to.
 pub fn i9_controller_knows(machine: &Machine) -> Result<(), String> {
-    let Some(last) = machine.controller.statuses.last() else {
-        return Err("the server never spoke".into());
-    };
     let accepted = machine
         .watch
         .record
         .as_ref()
         .and_then(|record| record.accepted);
     let accepted = accepted.map(|accepted| accepted.generation);
-    if last.generation != accepted {
-        return Err(format!(
-            "accepted is {accepted:?}, the controller knows {:?}",
-            last.generation
-        ));
+    let mut told = machine.controller.statuses.iter().rev();
+    let ended = told.any(|status| {
+        let is_end = match &status.standing {
+            Standing::Up { .. } | Standing::Failed { .. } | Standing::Staying => true,
+            Standing::Leaving { .. } => status.seal.is_some(),
+            _ => false,
+        };
+        is_end && status.generation == accepted
+    });
+    if ended {
+        Ok(())
+    } else {
+        Err(format!("nobody was told how {accepted:?} ended"))
     }
-    match &last.standing {
-        Standing::Up { .. } | Standing::Failed { .. } | Standing::Staying => Ok(()),
-        Standing::Leaving { .. } if last.seal.is_some() => Ok(()),
-        other => Err(format!("the last thing told is {other:?}")),
-    }
-}
-
-/// Whether an order makes the server write.
-pub const fn is_purpose(order: &Order) -> bool {
-    matches!(order, Order::Purpose(_))
 }

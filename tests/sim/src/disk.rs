@@ -79,6 +79,7 @@ pub struct Medium {
     now: Pages,
     unflushed: Vec<(u64, Vec<u8>)>,
     liar_at: Option<u64>,
+    has_lied: bool,
 }
 
 impl Medium {
@@ -99,6 +100,7 @@ impl Medium {
             now: Pages::default(),
             unflushed: Vec::new(),
             liar_at: None,
+            has_lied: false,
         }
     }
 
@@ -122,6 +124,7 @@ impl Medium {
         {
             *byte ^= 1;
             self.liar_at = None;
+            self.has_lied = true;
         }
         self.now.write(offset_bytes, &kept);
         self.unflushed.push((offset_bytes, kept));
@@ -152,6 +155,11 @@ impl Medium {
     /// The next write over this byte is kept with one bit other than it was told.
     pub const fn lie_at(&mut self, offset_bytes: u64) {
         self.liar_at = Some(offset_bytes);
+    }
+
+    /// Whether it ever kept other bytes than it was told.
+    pub const fn has_lied(&self) -> bool {
+        self.has_lied
     }
 
     /// Bytes on stable storage.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
 use repave_core::edges::{Disk, Edges, Host};
+use repave_core::efi::numbers_to_bytes;
 use repave_core::gpt::{Entry, Table};
 use repave_core::home::Home;
 use repave_core::resident::{Resident, Surroundings, find_journal};
@@ -234,12 +235,11 @@ impl World {
 
     /// Steps until a failure is told, and returns its code.
     pub fn run_until_failed(&mut self) -> Result<String, Violation> {
+        let heard = self.machine.borrow().controller.statuses.len();
         let failed = |world: &Self| {
-            let machine = world.machine.borrow();
-            matches!(
-                machine.controller.last_standing(),
-                Some(Standing::Failed { .. })
-            )
+            let statuses = &world.machine.borrow().controller.statuses[heard..];
+            let mut standings = statuses.iter().map(|status| &status.standing);
+            standings.any(|standing| matches!(standing, Standing::Failed { .. }))
         };
         self.run_until("a failure is told", failed)?;
         Ok(self
@@ -299,6 +299,40 @@ impl World {
     /// Writes of the default side to a target so far.
     pub fn target_writes(&self) -> u64 {
         self.machine.borrow().watch.target_writes
+    }
+
+    /// Whether a target runs, whatever it says.
+    pub const fn is_running_target(&self) -> bool {
+        matches!(self.place, Place::Target(_) | Place::Dark)
+    }
+
+    /// How many events say this.
+    pub fn count_events(&self, words: &str) -> usize {
+        let machine = self.machine.borrow();
+        machine
+            .events
+            .lines()
+            .iter()
+            .filter(|line| line.ends_with(words))
+            .count()
+    }
+
+    /// Somebody other than the default side sets BootOrder.
+    pub fn order_boot(&self, order: &[u16]) {
+        let machine = &mut *self.machine.borrow_mut();
+        machine
+            .nvram
+            .variables
+            .insert("BootOrder".into(), numbers_to_bytes(order));
+        machine.watch.forget_order();
+    }
+
+    /// Somebody copies the default disk to the second one, block by block.
+    pub fn clone_default_disk(&self) {
+        let machine = &mut *self.machine.borrow_mut();
+        let bytes = machine.media[0].durable_bytes(0..BURNED_BYTES);
+        machine.media[1].write(0, &bytes);
+        machine.media[1].flush();
     }
 
     fn pause(&self, duration_ms: u64) {
@@ -492,8 +526,10 @@ impl World {
         if machine.read(disk, at, &mut row).is_err() {
             return;
         }
+        if !row[1..].starts_with(b"row") {
+            row[..4].copy_from_slice(b"\0row");
+        }
         row[0] = row[0].wrapping_add(1);
-        row[1..4].copy_from_slice(b"row");
         machine.watch.own_writes.push((disk, at, row.clone()));
         if machine
             .write(disk, at, &row)
