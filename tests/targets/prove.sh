@@ -8,9 +8,12 @@ work=$(mktemp -d)
 vm=
 trap '[ -z "$vm" ] || kill "$vm"; wait; rm -rf "$work"' EXIT
 
-# The firmware's shell stands in for the boot entry that an agent makes.
+# The firmware's shell stands in for the boot entry that an agent makes; under its own name, a
+# \EFI\BOOT\BOOTX64.EFI would start before the shell and without its options.
 cp --sparse=always "$image/disk.raw" "$work/disk.raw"
-jq -j '.boot | "fs0:\r\n", .efi_path, " ", .options, "\r\n"' "$image/boot.json" > "$work/startup.nsh"
+program=$(jq -r '.boot.efi_path | gsub("\\\\"; "/")' "$image/boot.json")
+mmove -i "$work/disk.raw@@1M" "::$program" ::/program.efi
+jq -j '"fs0:\r\nprogram.efi ", .boot.options, "\r\n"' "$image/boot.json" > "$work/startup.nsh"
 mcopy -i "$work/disk.raw@@1M" "$work/startup.nsh" ::/
 cp /usr/share/OVMF/OVMF_VARS_4M.fd "$work/vars.fd"
 # bootindex and the fw_cfg options keep the firmware from minutes of network boot before its shell.
@@ -31,8 +34,8 @@ answers() {
     case $name in
     web) curl -s -m 2 "http://127.0.0.1:$port/" | grep -q 'server type: web' ;;
     db) [ "$(PGCONNECT_TIMEOUT=2 psql -h 127.0.0.1 -p "$port" -U repave -Atc 'select 1' repave 2>&1)" = 1 ] ;;
-    tiny) grep -q 'tiny: up, hostname tiny' "$work/serial" ;;
-    memtest) grep -q 'Memtest86+' "$work/serial" ;;
+    tiny) grep -sq 'tiny: up, hostname tiny' "$work/serial" ;;
+    memtest) grep -sq 'Memtest86+' "$work/serial" ;;
     esac
 }
 SECONDS=0

@@ -47,5 +47,5 @@ debian_disk() {
 debian_boot_json() {
     # The gpt generator would mount the default side's ESP and swap what looks like swap.
     boot_json resident '\vmlinuz.efi' /initrd.img \
-        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 systemd.gpt_auto=0 loglevel=5 systemd.show_status=1 systemd.getty_auto=0" "$@"
+        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 systemd.gpt_auto=0 loglevel=5 systemd.show_status=1 systemd.getty_auto=0 fsck.mode=skip" "$@"
 }
