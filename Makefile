@@ -12,7 +12,7 @@ AGENT := target/$(TARGET)/agent/repave-agent
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
 
-.PHONY: help deps image targets size demo check test test-full fmt clean
+.PHONY: help deps image repave targets size demo check test test-full fmt clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,14 +22,17 @@ deps: ## Install the Debian packages that building and testing need
 
 image: deps ## build/: repave-agent, repave-default.efi, default-disk.img
 	$(STATIC) cargo build --locked --profile agent --target $(TARGET) -p repave-agent
-	cargo build --locked --release -p repave-controller
 	mkdir -p $(BUILD)
 	install -m 755 $(AGENT) $(BUILD)/repave-agent
-	install -m 755 target/release/repave $(BUILD)/repave
 	install -m 644 "$$(kernel-config/build.sh)" $(BUILD)/vmlinuz
 	initramfs/build.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz $(BUILD)/repave-default.efi
 	initramfs/burn.sh --output $(BUILD)/default-disk.img --size 8G --uki $(BUILD)/repave-default.efi \
 	    --config initramfs/agent.json.example
+
+repave: ## build/repave: the operator's command
+	cargo build --locked --release -p repave-controller
+	mkdir -p $(BUILD)
+	install -m 755 target/release/repave $(BUILD)/repave
 
 targets: deps ## Build (or find in the cache) the target images that demo and tests use
 	@for name in tiny memtest web db; do tests/targets/build.sh $$name; done

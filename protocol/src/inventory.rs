@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::Guid;
+
 /// A server's hardware as its agent found it at this boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -94,6 +96,31 @@ pub struct Disk {
     pub rotational: bool,
     /// Whether the default side of this server lies on it.
     pub holds_default: bool,
+    /// Its partition table, where it has a usable one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<PartitionTable>,
+}
+
+/// A GUID partition table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionTable {
+    /// GUID of the disk.
+    pub guid: Guid,
+    /// Used entries, in their order.
+    pub partitions: Vec<Partition>,
+}
+
+/// One entry of a partition table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    /// Name.
+    pub name: String,
+    /// GUID of this partition.
+    pub guid: Guid,
+    /// GUID of its type.
+    pub type_guid: Guid,
+    /// Size in bytes.
+    pub size_bytes: u64,
 }
 
 /// What the agent knows of the firmware.
@@ -108,4 +135,10 @@ pub struct Firmware {
     /// `BootCurrent`, the entry this boot came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_current: Option<u16>,
+    /// `BootOrder`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub boot_order: Vec<u16>,
+    /// `BootNext`, if it is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_next: Option<u16>,
 }

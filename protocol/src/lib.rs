@@ -27,7 +27,7 @@ pub use directive::{
 pub use envelope::{Envelope, seal};
 pub use id::{BadId, Generation, Guid, Nonce, PoolId, ServerId};
 pub use image_signature::{ImageSignature, ImageSignatureExpected};
-pub use inventory::{Disk, Dmi, Firmware, Inventory, Nic};
+pub use inventory::{Disk, Dmi, Firmware, Inventory, Nic, Partition, PartitionTable};
 pub use refusal::Refusal;
 pub use settings::{InterfaceSettings, Settings, SettingsFile};
 pub use signature::{PublicKey, SigningKey};

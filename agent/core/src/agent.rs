@@ -17,6 +17,7 @@ use crate::plan::{Ground, Plan};
 use crate::report::Voice;
 use crate::road::{self, Sealed, Traveller};
 use crate::settings::ResidentConfig;
+use crate::survey::survey;
 use crate::trust;
 
 /// Departures without an `up` after which the target is not booted again.
@@ -49,6 +50,8 @@ pub struct Agent {
     fault: Option<Fault>,
     /// Why the last answer was not believed; told once, until one is.
     refusal: Option<Fault>,
+    /// Whether a status with the inventory has had an answer since this boot.
+    surveyed: bool,
 }
 
 /// What a round came to.
@@ -79,6 +82,7 @@ impl Agent {
             voice,
             fault,
             refusal: None,
+            surveyed: false,
         }
     }
 
@@ -110,12 +114,17 @@ impl Agent {
 
     /// One status, its answer, and what follows from it.
     pub fn round(&mut self, edges: &mut Edges<'_>) -> Result<Round, Failure> {
-        let came_up = self.came_up(edges)?;
+        let came_up = self.came_up(edges).unwrap_or_else(|failure| {
+            // A server whose journal cannot be read must still be heard.
+            self.fault = Some(failure.fault(None));
+            false
+        });
         let standing = self.standing(came_up);
-        let (nonce, status) = self
-            .voice
-            .status(edges.host, self.home.journal.record(), standing);
+        let inventory = (!self.surveyed).then(|| survey(edges));
+        let record = self.home.journal.record();
+        let (nonce, status) = self.voice.status(edges.host, record, standing, inventory);
         let answer = edges.link.ask(&status)?;
+        self.surveyed = true;
         let directive = match self.believe(&answer, nonce) {
             Ok(directive) => directive,
             Err(failure) => {
@@ -124,7 +133,10 @@ impl Agent {
             }
         };
         self.refusal = None;
-        self.accept(&directive, edges)?;
+        if let Err(failure) = self.accept(&directive, edges) {
+            self.fault = Some(failure.fault(None));
+            return Err(failure);
+        }
         let outcome = self.obey(&directive, came_up, edges);
         if let Err(failure) = &outcome {
             let stage = self
@@ -328,20 +340,28 @@ impl Agent {
             });
         }
         let disk = self.home.default.disk;
-        let attempts = if came_up { 1 } else { before.attempts + 1 };
+        let attempts = if came_up {
+            1
+        } else {
+            before.attempts.saturating_add(1)
+        };
         // Counted before it is armed: a departure that nobody counted could repeat for ever.
         self.home
             .journal
             .update(edges.disks[disk].as_mut(), |record| {
                 record.staying = None;
+                record.failure = None;
                 if let Some(seal) = &mut record.seal {
-                    seal.departures += 1;
+                    seal.departures = seal.departures.saturating_add(1);
                     seal.attempts = attempts;
                 }
             })?;
         let mut skip = Vec::new();
+        let mut not_left = None;
         loop {
-            let armed = boot::arm(&sealed, came_up, &self.home.default, edges, &skip)?;
+            let armed = boot::arm(&sealed, came_up, &self.home.default, edges, &skip);
+            // Once no method is left, the reason is why the last one did not leave.
+            let armed = armed.map_err(|failure| not_left.take().unwrap_or(failure))?;
             let method = armed.method();
             log::info!("target armed: leaving by {method:?}");
             self.tell(
@@ -360,6 +380,7 @@ impl Agent {
                 Err(failure) => {
                     log::error!("{method:?}: {}", failure.chain());
                     skip.push(method);
+                    not_left = Some(failure);
                 }
             }
         }

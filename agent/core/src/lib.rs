@@ -21,5 +21,6 @@ pub mod report;
 pub mod resident;
 pub mod road;
 pub mod settings;
+mod survey;
 pub mod transfer;
 pub mod trust;

@@ -2,7 +2,7 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status, seal,
+    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status, seal,
 };
 
 use crate::edges::{Host, Link};
@@ -54,9 +54,9 @@ impl Voice {
         host: &mut dyn Host,
         record: &Record,
         standing: Standing,
+        inventory: Option<Inventory>,
     ) -> (Nonce, Vec<u8>) {
         let nonce = Nonce::from_random(host.entropy());
-        let first = self.sequence == 0;
         let status = Status {
             crit: Vec::new(),
             pool: self.pool.clone(),
@@ -77,7 +77,7 @@ impl Voice {
             }),
             standing,
             uptime_ms: host.uptime_ms(),
-            inventory: first.then(|| host.inventory()),
+            inventory,
             default_partition: host.default_partition(),
             join_token: self
                 .join_token
@@ -96,7 +96,7 @@ impl Voice {
         record: &Record,
         standing: Standing,
     ) {
-        let (_, bytes) = self.status(host, record, standing);
+        let (_, bytes) = self.status(host, record, standing, None);
         link.tell(bytes);
     }
 }

@@ -36,6 +36,8 @@ pub struct Resident {
     record: Record,
     voice: Voice,
     accepted: Option<(Generation, repave_protocol::Sha256)>,
+    /// Whether a status with the inventory has had an answer since this boot.
+    surveyed: bool,
 }
 
 /// Finds the journal of the state partition that the configuration names.
@@ -92,6 +94,7 @@ impl Resident {
             record,
             voice,
             accepted,
+            surveyed: false,
         })
     }
 
@@ -120,8 +123,12 @@ impl Resident {
         let standing = Standing::Up {
             load: (around.load)(),
         };
-        let (nonce, status) = self.voice.status(around.host, &self.record, standing);
+        let inventory = (!self.surveyed).then(|| around.host.inventory());
+        let (nonce, status) = self
+            .voice
+            .status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
+        self.surveyed = true;
         let expected = DirectiveExpected {
             pool: self.config.pool.clone(),
             server: self.voice.server(),

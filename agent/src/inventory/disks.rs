@@ -51,6 +51,7 @@ fn disk(folder: &Path) -> Option<Disk> {
         rotational: number::<u8>(&queue.join("rotational")) == Some(1),
         // Which disk that is only the partition tables and the firmware say.
         holds_default: false,
+        table: None,
     })
 }
 

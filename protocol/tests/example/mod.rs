@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use repave_protocol::{
     Blame, BootMethod, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault, Firmware,
     Generation, ImageReference, ImageSignature, ImageSignatureExpected, InterfaceSettings,
-    Inventory, Load, Nic, Nonce, Order, PoolId, Purpose, SealReport, ServerId, Settings,
-    SettingsFile, Sha256, Side, SigningKey, Stage, Standing, Status, StatusExpected, TrustDocument,
-    TrustExpected,
+    Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId, Purpose, SealReport,
+    ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage, Standing, Status,
+    StatusExpected, TrustDocument, TrustExpected,
 };
 
 pub(crate) fn device_key() -> SigningKey {
@@ -158,11 +158,28 @@ fn inventory() -> Inventory {
             physical_block_bytes: 512,
             rotational: false,
             holds_default: true,
+            table: Some(PartitionTable {
+                guid: "3259cd34-c382-46cf-8f6a-632bfa258c8b"
+                    .parse()
+                    .expect("a GUID"),
+                partitions: vec![Partition {
+                    name: "repave-default".into(),
+                    guid: "a4a73209-1e60-4caa-acfe-479f6dd837ed"
+                        .parse()
+                        .expect("a GUID"),
+                    type_guid: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+                        .parse()
+                        .expect("a GUID"),
+                    size_bytes: 64 << 20,
+                }],
+            }),
         }],
         firmware: Firmware {
             efi_variables: true,
             secure_boot: Some(false),
             boot_current: Some(1),
+            boot_order: vec![1, 0],
+            boot_next: None,
         },
     }
 }
