@@ -16,8 +16,22 @@ use crate::text;
 const LAYOUT_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// Annotation that names a manifest in a layout (image-spec, annotations).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The bytes of a layout's `oci-layout` file.
+/// The bytes of a layout's `oci-layout` file, as we write them.
 pub const OCI_LAYOUT_FILE: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
+/// Largest `oci-layout` file, in bytes.
+const MARKER_BYTES: usize = 4096;
+const LAYOUT_VERSION: &str = "1.0.0";
+
+/// Whether these are the bytes of an `oci-layout` file of a version that we know, whoever wrote it.
+pub fn marks_layout(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Marker {
+        image_layout_version: String,
+    }
+    strict_json::<Marker>(bytes, MARKER_BYTES)
+        .is_ok_and(|marker| marker.image_layout_version == LAYOUT_VERSION)
+}
 
 /// Which images a library lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,5 +130,19 @@ impl LayoutEntry {
             version: version.parse().ok()?,
             manifest: self.descriptor.sha256()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_are_recognised_whoever_made_them() {
+        assert!(marks_layout(OCI_LAYOUT_FILE));
+        assert!(marks_layout(b"{\"imageLayoutVersion\": \"1.0.0\"}\n"));
+        assert!(!marks_layout(b"{\"imageLayoutVersion\":\"2.0.0\"}"));
+        assert!(!marks_layout(b"{}"));
+        assert!(!marks_layout(b""));
     }
 }

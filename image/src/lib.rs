@@ -17,7 +17,7 @@ mod valid;
 pub use default_side::{DEFAULT_PARTITION, STATE_PARTITION, STATE_TYPE};
 pub use index::{Chunk, IndexPage, IndexRoot, PageReference, StoredChunk};
 pub use index::{encode_page, encode_root, pages_of, root_bytes_of};
-pub use layout::{Layout, OCI_LAYOUT_FILE};
+pub use layout::{Layout, OCI_LAYOUT_FILE, marks_layout};
 pub use manifest::{
     Architecture, Boot, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest, IndexReference, Kexec,
     LINUX_ROOT_TYPE, Partition, Reports, Role, SettingsEngine, SettingsPolicy,

@@ -61,7 +61,8 @@ pub struct OciManifest {
 }
 
 impl OciManifest {
-    /// From bytes whose digest the caller has compared with an [`ImageReference`].
+    /// From bytes whose digest the caller has compared with an
+    /// [`ImageReference`](repave_protocol::ImageReference)'s.
     pub fn parse(bytes: &[u8]) -> Result<Self, OciRefusal> {
         let wire: WireManifest = strict_json(bytes, limits::OCI_MANIFEST_BYTES)?;
         if wire.schema_version != SCHEMA_VERSION {

@@ -175,3 +175,62 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(array(bytes, at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::window_of;
+
+    const UUID: [u8; 16] = *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef";
+    const UUID_TEXT: &str = "01234567-89ab-cdef-0123-456789abcdef";
+
+    /// Writes fields into an empty partition and looks at it.
+    fn found(fields: &[(usize, &[u8])]) -> Option<(FileSystemKind, String, u64, bool)> {
+        let mut bytes = vec![0; 0x1_1000];
+        for (at, field) in fields {
+            bytes[*at..*at + field.len()].copy_from_slice(field);
+        }
+        let found = detect(&window_of(bytes)).unwrap()?;
+        Some((
+            found.file_system.kind,
+            found.file_system.uuid,
+            found.size_bytes,
+            found.needs_recovery,
+        ))
+    }
+
+    #[test]
+    fn superblocks() {
+        let uuid = UUID_TEXT.to_owned();
+        assert_eq!(found(&[]), None);
+        let ext4: [(usize, &[u8]); 4] = [
+            (1024 + 0x38, &[0x53, 0xef]),
+            (1024 + 0x4, &[100, 0, 0, 0]),
+            (1024 + 0x18, &[2]),
+            (1024 + 0x68, &UUID),
+        ];
+        let expected = (FileSystemKind::Ext4, uuid.clone(), 100 * 4096, false);
+        assert_eq!(found(&ext4), Some(expected));
+        let btrfs: [(usize, &[u8]); 3] = [
+            (0x1_0040, b"_BHRfS_M"),
+            (0x1_0020, &UUID),
+            (0x1_0070, &[0, 0, 1]),
+        ];
+        let expected = |dirty| Some((FileSystemKind::Btrfs, uuid.clone(), 65536, dirty));
+        assert_eq!(found(&btrfs), expected(false));
+        let dirty = [btrfs[0], btrfs[1], btrfs[2], (0x1_0060, &[0, 1])];
+        assert_eq!(found(&dirty), expected(true));
+        let xfs: [(usize, &[u8]); 3] = [(0, b"XFSB\0\0\x10\0"), (15, &[50]), (32, &UUID)];
+        // Its log is on another device, where nobody can see whether it is clean.
+        let expected = (FileSystemKind::Xfs, uuid, 50 * 4096, true);
+        assert_eq!(found(&xfs), Some(expected));
+    }
+
+    #[test]
+    fn an_mbr_is_no_fat() {
+        assert_eq!(
+            found(&[(0, &[0xeb, 0x63, 0x90]), (510, &[0x55, 0xaa])]),
+            None
+        );
+    }
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use repave_image::{
     Descriptor, IndexPage, IndexRoot, Layout, OCI_LAYOUT_FILE, OciManifest, ValidManifest,
-    blob_path, limits,
+    blob_path, limits, marks_layout,
 };
 use repave_protocol::{
     ImageReference, ImageSignature, ImageSignatureExpected, Keys, PublicKey, Sha256, verify,
@@ -44,7 +44,7 @@ impl Library {
     /// Opens the library in folder `root`.
     pub fn open(root: &Path) -> Result<Self, LibraryError> {
         match fs::read(root.join("oci-layout")) {
-            Ok(bytes) if bytes == OCI_LAYOUT_FILE => Ok(Self { root: root.into() }),
+            Ok(bytes) if marks_layout(&bytes) => Ok(Self { root: root.into() }),
             _ => Err(LibraryError::NotALayout { path: root.into() }),
         }
     }

@@ -142,3 +142,28 @@ impl ext4_view::Ext4Read for Window {
         Ok(self.read_exact_at(into, start_byte)?)
     }
 }
+
+/// A partition in memory, for the tests of what reads partitions.
+#[cfg(test)]
+pub(crate) fn window_of(bytes: Vec<u8>) -> Window {
+    struct Memory(Vec<u8>);
+
+    impl Source for Memory {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+            buffer.copy_from_slice(&self.0[offset_bytes as usize..][..buffer.len()]);
+            Ok(())
+        }
+
+        fn next_data(&self, offset_bytes: u64) -> io::Result<Option<u64>> {
+            Ok(Some(offset_bytes))
+        }
+    }
+
+    let size_bytes = bytes.len() as u64;
+    let source: Arc<dyn Source> = Arc::new(Memory(bytes));
+    Window::new(&source, 0, size_bytes)
+}

@@ -75,3 +75,55 @@ fn newest_record(partition: &Window, start_bytes: u64, len_bytes: u64) -> io::Re
     }
     Ok(newest.map(|(_, at)| at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::window_of;
+
+    const BLOCK: usize = 4096;
+    const GROUP_BLOCKS: usize = 10;
+    const LOG_BLOCKS: usize = 4;
+    /// Block 2 of the second allocation group.
+    const LOG_AT: usize = (GROUP_BLOCKS + 2) * BLOCK;
+
+    /// A superblock and an internal log with these records: log block, cycle, operations, flags of
+    /// the first.
+    fn check(records: &[(usize, u32, u32, u8)], expected: bool) {
+        let mut bytes = vec![0; 2 * GROUP_BLOCKS * BLOCK];
+        bytes[4..8].copy_from_slice(&(BLOCK as u32).to_be_bytes());
+        bytes[48..56].copy_from_slice(&(1_u64 << 4 | 2).to_be_bytes());
+        bytes[84..88].copy_from_slice(&(GROUP_BLOCKS as u32).to_be_bytes());
+        bytes[96..100].copy_from_slice(&(LOG_BLOCKS as u32).to_be_bytes());
+        bytes[124] = 4;
+        for &(block, cycle, operations, flags) in records {
+            let header = &mut bytes[LOG_AT + block * LOG_BLOCK_BYTES..][..LOG_BLOCK_BYTES];
+            header[..4].copy_from_slice(&RECORD_MAGIC.to_be_bytes());
+            header[16..20].copy_from_slice(&cycle.to_be_bytes());
+            header[20..24].copy_from_slice(&(block as u32).to_be_bytes());
+            header[40..44].copy_from_slice(&operations.to_be_bytes());
+            header[320..324].copy_from_slice(&(32_u32 * 1024).to_be_bytes());
+            let body = (block + 1) % (LOG_BLOCKS * BLOCK / LOG_BLOCK_BYTES);
+            bytes[LOG_AT + body * LOG_BLOCK_BYTES + 9] = flags;
+        }
+        let superblock = bytes[..BLOCK].to_vec();
+        let found = is_clean(&window_of(bytes), &superblock).unwrap();
+        assert_eq!(found, expected, "{records:?}");
+    }
+
+    #[test]
+    fn the_newest_record_decides() {
+        let unmount = UNMOUNT_TRANSACTION;
+        check(&[], true);
+        check(&[(0, 1, 1, unmount)], true);
+        check(&[(0, 1, 1, unmount), (2, 1, 3, 1)], false);
+        check(&[(0, 1, 3, 1), (8, 1, 1, unmount)], true);
+        // The log went round: a lower place with a higher cycle is newer.
+        check(&[(0, 2, 1, unmount), (8, 1, 3, 1)], true);
+        check(&[(0, 2, 3, 1), (8, 1, 1, unmount)], false);
+        // The record's body begins anew at the log's start.
+        check(&[(31, 1, 1, unmount)], true);
+        // An unmount among other operations is none.
+        check(&[(0, 1, 2, unmount)], false);
+    }
+}
