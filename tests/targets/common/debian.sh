@@ -7,8 +7,8 @@ overlay() {
     tar --owner=0 --group=0 --mode=u=rwX,go=rX --mtime="@$SOURCE_DATE_EPOCH" -C "$1" -cf "$2" .
 }
 
-# debian_disk ESP_MIB ROOT_MIB EXCLUDE...: builds disk.raw and leaves the kernel's and initrd's
-# names fixed, \vmlinuz.efi and \initrd.img on the ESP. EXCLUDE are dpkg patterns of files that
+# debian_disk ESP_MIB ROOT_MIB EXCLUDE...: builds disk.raw, with the kernel and its initrd as
+# \vmlinuz.efi and \initrd.img on the ESP. EXCLUDE are dpkg patterns of files that
 # the image does without.
 debian_disk() {
     gpt_disk "$1" "$2"
@@ -21,7 +21,7 @@ debian_disk() {
     fi
     overlay "$common/root" common.tar
     overlay "$here/root" own.tar
-    local exclude=(/usr/share/{doc,info,lintian,locale,man}/'*' /usr/lib/x86_64-linux-gnu/gconv/'*' /usr/lib/udev/hwdb.d/'*' "$@")
+    local exclude=(/usr/share/{doc,info,lintian,locale,man}/'*' /usr/lib/x86_64-linux-gnu/gconv/'*' "$@")
     mmdebstrap --variant=minbase --format=tar \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         --include="$(grep -v '^#' "$here/packages" | paste -sd,)" \

@@ -30,5 +30,5 @@ depmod -b "$root" "$version"
 
 # Packages want Perl's modules and the initrd's compressor only while they are being set up.
 rm -rf "$root"/usr/share/perl "$root"/usr/lib/x86_64-linux-gnu/perl "$root"/usr/bin/*zstd* \
-    "$root"/usr/share/{doc,info,lintian,locale,man} "$root"/var/lib/apt/lists/* \
-    "$root"/var/cache/*/* "$root"/var/log/*.log "$root"/var/log/apt "$root"/etc/resolv.conf.*
+    "$root"/usr/lib/udev/hwdb.* "$root"/usr/share/{doc,i18n,info,lintian,locale,man} \
+    "$root"/var/lib/apt/lists/* "$root"/var/cache/*/* "$root"/var/log/*.log "$root"/var/log/apt "$root"/etc/resolv.conf.*
