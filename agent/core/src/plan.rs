@@ -2,7 +2,7 @@
 //! a trusted image and what the disks hold; whatever does not fit is refused here, by name, before
 //! a byte of the target changes.
 
-use repave_image::{Architecture, Partition, Reports};
+use repave_image::{Architecture, ESP_TYPE, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
@@ -115,8 +115,8 @@ pub struct Plan {
     pub(crate) disk: usize,
     pub(crate) extents: Vec<Extent>,
     pub(crate) rewrite: Option<Rewrite>,
-    /// Heads to blank besides those of the extents: partitions that the old target had, as offset
-    /// and size in bytes.
+    /// Heads to blank before those of the extents: partitions that the old target had, as offset
+    /// and size in bytes, its ESP first.
     pub(crate) old_heads: Vec<(u64, u64)>,
     pub(crate) boot_partition: usize,
     pub(crate) boot: BootPlan,
@@ -175,7 +175,9 @@ impl Plan {
         let rewrite = changed
             .then(|| table.rewrite(table.disk_guid, &entries, kept))
             .transpose()?;
-        let old = table.entries.get(kept..).unwrap_or_default();
+        // What the firmware could mount goes first; the sort keeps the order of the others.
+        let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
+        old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
         let bytes = |blocks: u64| blocks * table.block_bytes;
         let old_heads = old
             .iter()
@@ -341,7 +343,7 @@ fn lay_out(
     }
     // Only the last partition has room behind it to grow into.
     if let (Some(last), Some(true)) = (entries.last_mut(), partitions.last().map(|p| p.grow)) {
-        last.last_lba = end_lba / align * align - 1;
+        last.last_lba = last.last_lba.max(end_lba / align * align - 1);
     }
     Ok(entries)
 }

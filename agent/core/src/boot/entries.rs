@@ -75,6 +75,13 @@ pub fn forget_target(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
     let target = find(&known, TARGET_DESCRIPTION).map(|(number, _)| *number);
     if numbers_from_bytes(&next).first().copied() == target {
         firmware.delete(BOOT_NEXT)?;
+        if firmware.read(BOOT_NEXT)?.is_some() {
+            return Err(FirmwareError {
+                name: BOOT_NEXT.into(),
+                operation: "delete",
+                reason: "the firmware accepted it and kept the variable".into(),
+            });
+        }
     }
     Ok(())
 }

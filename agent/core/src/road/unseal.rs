@@ -68,8 +68,10 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
     for (offset_bytes, size_bytes) in plan.old_heads.iter().copied().chain(heads) {
         let length = size_bytes.min(HEAD_BYTES as u64) as usize;
         disk.write(offset_bytes, &zeroes[..length])?;
+        // One by one: a disk that loses power may keep the later writes and lose the earlier, and
+        // an ESP that can be mounted would then stand before a target without its root.
+        disk.flush()?;
     }
-    disk.flush()?;
     if let Some(rewrite) = &plan.rewrite {
         rewrite.write(disk)?;
     }
