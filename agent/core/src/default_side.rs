@@ -130,7 +130,8 @@ impl DefaultSide {
     }
 
     /// Makes the disk carry `identity`, and both copies of its table lie where they belong. Does
-    /// nothing if they do. Safe to be cut at any instant and repeated.
+    /// nothing if they do. Safe to be cut at any instant and repeated. If the disk fails, this
+    /// value says what stands there now, which may be either identity.
     pub fn assume(&mut self, identity: [Guid; 3], disk: &mut dyn Disk) -> Result<bool, GptError> {
         let health = self.table.health;
         if self.identity() == identity && health.primary && health.backup {
@@ -139,11 +140,16 @@ impl DefaultSide {
         let mut entries = self.table.entries.clone();
         entries[0].guid = identity[1];
         entries[1].guid = identity[2];
-        self.table.rewrite(identity[0], &entries, 0)?.write(disk)?;
-        self.table = Table::read(disk)?;
-        self.default = self.table.entries[0].clone();
-        self.state = self.table.entries[1].clone();
-        Ok(true)
+        let outcome = self
+            .table
+            .rewrite(identity[0], &entries, 0)
+            .and_then(|rewrite| Ok(rewrite.write(disk)?));
+        let table = Table::read(disk)?;
+        if let [default, state, ..] = table.entries.as_slice() {
+            (self.default, self.state) = (default.clone(), state.clone());
+            self.table = table;
+        }
+        outcome.map(|()| true)
     }
 }
 

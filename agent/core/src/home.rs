@@ -35,12 +35,16 @@ impl Home {
         };
         // The identity is in the journal before it is on the disk, so this is the same whether it
         // is done for the first time or finished after a cut.
-        if default.assume(journal.record().identity, disk)? {
-            log::info!(
+        match default.assume(journal.record().identity, disk) {
+            Ok(false) => {}
+            Ok(true) => log::info!(
                 "{}: disk GUID is now {}",
                 disk.facts().name,
                 default.table.disk_guid
-            );
+            ),
+            // The next boot finishes it. To fail here would be to fail for ever: this boot's GUID
+            // may be gone from the disk already, and the server would never speak.
+            Err(error) => log::error!("{}: identity: {error}", disk.facts().name),
         }
         if let Err(error) = ensure_default(firmware, &default) {
             // Booting from \EFI\BOOT\BOOTX64.EFI needs no entry: say so, and go on.
