@@ -276,9 +276,11 @@ impl Agent {
     fn stay(&mut self, reason: &str, edges: &mut Edges<'_>) -> Result<Round, Failure> {
         boot::forget_target(edges.firmware)?;
         let disk = edges.disks[self.home.default.disk].as_mut();
-        self.home
-            .journal
-            .update(disk, |record| record.staying = Some(reason.into()))?;
+        self.home.journal.update(disk, |record| {
+            record.staying = Some(reason.into());
+            record.failure = None;
+        })?;
+        self.fault = None;
         Ok(Round::Again(STAY_MS))
     }
 

@@ -10,7 +10,7 @@ use repave_protocol::SigningKey;
 use thiserror::Error;
 
 pub use record::{Accepted, BootPlan, KexecPlan, Purposing, Record, Seal, Secret, UpRecord};
-use slot::{SLOT_BYTES, decode, encode, newest};
+use slot::{SLOT_BYTES, encode, newest};
 
 use crate::edges::{DeviceError, Disk};
 
@@ -56,8 +56,7 @@ impl Journal {
     /// Reads the newest whole record; `None` if there is none, which is a server's first boot.
     pub fn open(place: Place, disk: &mut dyn Disk) -> Result<Option<Self>, JournalError> {
         let found = newest(disk, place.offset_bytes + AGENT_SLOTS)?;
-        let record = found.and_then(|(sequence, body)| Some((sequence, decode(&body)?)));
-        Ok(record.map(|(sequence, record)| Self {
+        Ok(found.map(|(sequence, record)| Self {
             place,
             sequence,
             record,
@@ -94,7 +93,8 @@ impl Journal {
         if record == self.record && self.sequence > 0 {
             return Ok(());
         }
-        let sequence = self.sequence + 1;
+        // The highest sequence is nobody's but a target's root's; it must not end the agent.
+        let sequence = self.sequence.saturating_add(1);
         write(
             disk,
             self.place.offset_bytes + AGENT_SLOTS,
@@ -108,21 +108,21 @@ impl Journal {
     /// What the resident said last.
     pub fn up(&self, disk: &mut dyn Disk) -> Result<Option<UpRecord>, JournalError> {
         let found = newest(disk, self.place.offset_bytes + RESIDENT_SLOTS)?;
-        Ok(found.and_then(|(_, body)| decode(&body)))
+        Ok(found.map(|(_, up)| up))
     }
 }
 
 /// Writes the resident's record; the agent's own slots are not touched.
 pub fn write_up(place: Place, disk: &mut dyn Disk, up: &UpRecord) -> Result<(), JournalError> {
     let offset_bytes = place.offset_bytes + RESIDENT_SLOTS;
-    let found = newest(disk, offset_bytes)?;
-    if found.as_ref().and_then(|(_, body)| decode(body)).as_ref() == Some(up) {
+    let found: Option<(u64, UpRecord)> = newest(disk, offset_bytes)?;
+    if found.is_some_and(|(_, found)| found == *up) {
         return Ok(());
     }
     write(
         disk,
         offset_bytes,
-        found.map_or(1, |(sequence, _)| sequence + 1),
+        found.map_or(1, |(sequence, _)| sequence.saturating_add(1)),
         &encode(up),
     )
 }

@@ -52,22 +52,24 @@ fn unframe(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     (u32::from_le_bytes(*crc32) == checksum(sequence, body)).then(|| (sequence, body.to_vec()))
 }
 
-/// The newer of the two slots at `offset_bytes` that is whole.
-pub(super) fn newest(
+/// The newer of the two slots at `offset_bytes` that is whole and holds what it should: a frame
+/// around something else is no reason to forget the record before it.
+pub(super) fn newest<T: DeserializeOwned>(
     disk: &mut dyn Disk,
     offset_bytes: u64,
-) -> Result<Option<(u64, Vec<u8>)>, DeviceError> {
+) -> Result<Option<(u64, T)>, DeviceError> {
     let mut bytes = vec![0; 2 * SLOT_BYTES as usize];
     disk.read(offset_bytes, &mut bytes)?;
     let slots = bytes.chunks_exact(SLOT_BYTES as usize).filter_map(unframe);
-    Ok(slots.max_by_key(|(sequence, _)| *sequence))
+    let records = slots.filter_map(|(sequence, body)| Some((sequence, decode(&body)?)));
+    Ok(records.max_by_key(|(sequence, _)| *sequence))
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).expect("a record is always JSON")
 }
 
-pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
 
