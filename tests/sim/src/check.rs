@@ -306,9 +306,10 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
         .record
         .as_ref()
         .and_then(|record| record.purposing.as_ref());
+    let tables = tables(machine);
     for image in machine.controller.images.values() {
         let boot = &image.manifest.partitions[0];
-        let Some((disk, at, _)) = find(machine, boot.guid) else {
+        let Some((disk, at, _)) = find_in(&tables, boot.guid) else {
             continue;
         };
         if !is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096)) {
@@ -440,17 +441,25 @@ enum Extent {
     AllAndItsOwn,
 }
 
+/// Every disk's table on stable storage, where there is one.
+fn tables(machine: &Machine) -> Vec<Option<Table>> {
+    let read = |medium: &Medium| Table::read(&mut medium.durable()).ok();
+    machine.media.iter().map(read).collect()
+}
+
+/// Where a partition is: disk, first byte, size.
+fn find_in(tables: &[Option<Table>], guid: Guid) -> Option<(usize, u64, u64)> {
+    tables.iter().enumerate().find_map(|(disk, table)| {
+        let table = table.as_ref()?;
+        let entry = table.find(guid)?;
+        let bytes = |blocks: u64| blocks * table.block_bytes;
+        Some((disk, bytes(entry.first_lba), bytes(entry.blocks())))
+    })
+}
+
 /// Where a partition is, by the table on stable storage: disk, first byte, size.
 pub fn find(machine: &Machine, guid: Guid) -> Option<(usize, u64, u64)> {
-    machine.media.iter().enumerate().find_map(|(disk, medium)| {
-        let table = Table::read(&mut medium.durable()).ok()?;
-        let entry = table.find(guid)?;
-        Some((
-            disk,
-            entry.first_lba * table.block_bytes,
-            entry.blocks() * table.block_bytes,
-        ))
-    })
+    find_in(&tables(machine), guid)
 }
 
 fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(), String> {
@@ -459,28 +468,28 @@ fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(
         .images
         .get(&manifest)
         .ok_or("an image that nobody published")?;
+    let tables = tables(machine);
     for (number, partition) in image.manifest.partitions.iter().enumerate() {
         let name = &partition.name;
         let (disk, at, size_bytes) =
-            find(machine, partition.guid).ok_or_else(|| format!("{name} is in no table"))?;
+            find_in(&tables, partition.guid).ok_or_else(|| format!("{name} is in no table"))?;
         let wanted = wanted(machine, image, number, (disk, at), extent);
         if size_bytes < wanted.len() as u64 {
+            let wanted_bytes = wanted.len();
             return Err(format!(
-                "{name} has {size_bytes} bytes, its image {}",
-                wanted.len()
+                "{name} has {size_bytes} bytes, its image {wanted_bytes}"
             ));
         }
-        let found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
         let skips_head = match extent {
             Extent::Bodies => true,
             Extent::AllButBootHead | Extent::Configured => number == 0,
             Extent::All | Extent::AllAndItsOwn => false,
         };
         let from = if skips_head { CHUNK_BYTES as usize } else { 0 };
-        if let Some(place) = (from..wanted.len()).step_by(512).find(|&place| {
-            let end = wanted.len().min(place + 512);
-            wanted[place..end] != found[place..end]
-        }) {
+        let found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
+        if found[from..] != wanted[from..] {
+            let place = (from..wanted.len()).find(|&place| found[place] != wanted[place]);
+            let place = place.unwrap_or(from);
             return Err(format!("{name} differs from its image at byte {place}"));
         }
     }

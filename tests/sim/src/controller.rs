@@ -101,7 +101,7 @@ pub enum SourceFault {
 }
 
 /// The controller of a world.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Controller {
     /// Its pool.
     pub pool: PoolId,
@@ -117,10 +117,10 @@ pub struct Controller {
     pub source_fault: Option<SourceFault>,
     /// Whether no source has any blob.
     pub sources_are_down: bool,
-    root: SigningKey,
-    directives: SigningKey,
-    image_key: SigningKey,
-    stranger: SigningKey,
+    root: Rc<SigningKey>,
+    directives: Rc<SigningKey>,
+    image_key: Rc<SigningKey>,
+    stranger: Rc<SigningKey>,
     blobs: BTreeMap<Sha256, Rc<Vec<u8>>>,
     order: Option<(Generation, Order)>,
     generation: Generation,
@@ -130,7 +130,7 @@ pub struct Controller {
 impl Controller {
     /// The controller of the one pool of all worlds: its keys are always the same.
     pub fn new() -> Self {
-        let key = |number| SigningKey::from_seed(&[number; 32]);
+        let key = |number| Rc::new(SigningKey::from_seed(&[number; 32]));
         Self {
             pool: "sim".parse().expect("a name"),
             statuses: Vec::new(),
@@ -151,7 +151,7 @@ impl Controller {
     }
 
     /// The key that signs trust documents.
-    pub const fn root_key(&self) -> PublicKey {
+    pub fn root_key(&self) -> PublicKey {
         self.root.public()
     }
 

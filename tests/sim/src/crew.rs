@@ -8,6 +8,7 @@ use repave_core::edges::{
 };
 use repave_protocol::Sha256;
 
+use crate::image::is_zero;
 use crate::machine::Shared;
 
 /// Buffers of a crew; more than a page of the image's index has chunks.
@@ -122,7 +123,7 @@ impl Gang {
                 machine
                     .read(self.disk, offset_bytes, bytes)
                     .map_err(WorkError::Device)?;
-                let already = bytes.iter().all(|&byte| byte == 0);
+                let already = is_zero(bytes);
                 if !already {
                     bytes.fill(0);
                     machine

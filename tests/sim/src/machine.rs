@@ -2,6 +2,7 @@
 //! it is logged, may be cut or fail, and is followed by the checks of [`crate::check`].
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use repave_core::edges::{DeviceError, KexecImage};
@@ -27,7 +28,7 @@ pub enum Exit {
 }
 
 /// A server, its controller, and who watches both.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     /// What happened, and the clock.
     pub events: Events,
@@ -43,6 +44,8 @@ pub struct Machine {
     pub watch: Watch,
     /// Ways out that fail: `kexec load`, `kexec`, `reboot`.
     pub broken_power: Vec<&'static str>,
+    /// Bytes of a disk that can be neither read nor written: disk, first, one past the last.
+    pub bad_bytes: Option<(usize, Range<u64>)>,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
     /// How the running kernel was left.
@@ -61,11 +64,19 @@ impl Machine {
     ) -> Result<(), DeviceError> {
         let medium = &self.media[disk];
         medium.check_request("read", offset_bytes, into.len())?;
-        if self.events.is_cut() {
+        if self.events.is_cut() || self.is_bad(disk, offset_bytes, into.len()) {
             return Err(medium.failed("read", (offset_bytes, into.len())));
         }
         medium.read(offset_bytes, into);
         Ok(())
+    }
+
+    fn is_bad(&self, disk: usize, offset_bytes: u64, length_bytes: usize) -> bool {
+        let end = offset_bytes + length_bytes as u64;
+        let bad = self.bad_bytes.as_ref();
+        bad.is_some_and(|(bad, range)| {
+            *bad == disk && offset_bytes < range.end && end > range.start
+        })
     }
 
     /// Writes into a disk's cache.
@@ -76,6 +87,9 @@ impl Machine {
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
         self.media[disk].check_request("write", offset_bytes, bytes.len())?;
+        if self.is_bad(disk, offset_bytes, bytes.len()) {
+            return Err(self.media[disk].failed("write", (offset_bytes, bytes.len())));
+        }
         let line = format!("sim{disk} write {offset_bytes}+{}", bytes.len());
         let fate = self.events.effect(&line);
         if matches!(fate, Fate::Happens | Fate::InFlight) {

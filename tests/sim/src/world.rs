@@ -122,6 +122,7 @@ impl World {
             controller: Controller::new(),
             watch,
             broken_power: Vec::new(),
+            bad_bytes: None,
             loaded: None,
             exit: None,
             side: Side::Default,
@@ -264,6 +265,19 @@ impl World {
     pub fn pull_plug(&mut self) {
         self.machine.borrow_mut().crash();
         self.place = Place::Off;
+    }
+
+    /// Another world that is like this one would be if its plug were pulled now, with a life of
+    /// its own from here on.
+    pub fn fork(&self) -> Self {
+        let machine = Rc::new(RefCell::new(self.machine.borrow().clone()));
+        let mut fork = Self {
+            machine,
+            spec: self.spec.clone(),
+            place: Place::Off,
+        };
+        fork.pull_plug();
+        fork
     }
 
     /// The bytes of a file in the target whose image this is.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use repave_protocol::{BootMethod, Order};
+use repave_protocol::{BootMethod, Order, Standing};
 use repave_sim::check::i9_controller_knows;
 use repave_sim::{ImageSpec, Lie, Quirks, SourceFault, Spec, TargetConduct, Violation, World};
 
@@ -47,11 +47,7 @@ fn every_hostile_answer_is_refused_by_name_and_changes_nothing() {
         assert_eq!(i9_controller_knows(&world.machine.borrow()), Ok(()));
         let machine = world.machine.borrow();
         let standing = machine.controller.last_standing();
-        assert_eq!(
-            standing,
-            Some(&repave_protocol::Standing::Staying),
-            "after {lie:?}"
-        );
+        assert_eq!(standing, Some(&Standing::Staying), "after {lie:?}");
     }
 }
 
@@ -226,6 +222,108 @@ fn firmware_that_forgets_to_forget_boot_next_stops_the_unsealing() {
     machine.borrow_mut().nvram.quirks.forgets.clear();
     machine.borrow_mut().broken_power.clear();
     sound(world.run_until_up(generation));
+}
+
+#[test]
+fn a_failure_that_was_got_over_is_not_told_again() {
+    let quirks = Quirks {
+        forgets: vec!["BootNext".into()],
+        ..Quirks::default()
+    };
+    let mut world = World::new(Spec {
+        quirks,
+        ..Spec::new(15)
+    });
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let generation = world.order_image(&web);
+    assert_eq!(sound(world.run_until_failed()), "firmware");
+    world.machine.borrow_mut().nvram.quirks = Quirks::default();
+    sound(world.run_until_up(generation));
+    let heard = world.machine.borrow().controller.statuses.len();
+    world.pull_plug();
+    sound(world.run_until("in the target", World::is_running_target));
+    let machine = world.machine.borrow();
+    let again = &machine.controller.statuses[heard..];
+    assert!(!again.is_empty());
+    assert!(
+        !again
+            .iter()
+            .any(|s| matches!(s.standing, Standing::Failed { .. })),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn a_device_error_does_not_keep_a_server_from_staying() {
+    for number in 0..20 {
+        let mut world = World::new(Spec::new(16));
+        world.machine.borrow_mut().events.fail_at(number);
+        world.order(Order::Stay {
+            reason: "maintenance".into(),
+        });
+        sound(world.run_until("staying", |world| {
+            world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
+        }));
+    }
+}
+
+#[test]
+fn a_journal_that_can_no_longer_be_read_or_written_is_told() {
+    let mut world = staying(17);
+    let state = world.machine.borrow().watch.state.clone();
+    world.machine.borrow_mut().bad_bytes = Some((0, state));
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let generation = world.order_image(&web);
+    assert_eq!(sound(world.run_until_failed()), "journal");
+    assert_eq!(world.target_writes(), 0);
+    world.machine.borrow_mut().bad_bytes = None;
+    sound(world.run_until_up(generation));
+}
+
+/// A frame as the journal has it: magic, sequence, length, CRC-32 over both and the body.
+fn frame(sequence: u64, body: &[u8]) -> Vec<u8> {
+    let numbers = [sequence.to_le_bytes(), (body.len() as u64).to_le_bytes()].concat();
+    let crc32 = crc32fast::hash(&[&numbers, body].concat());
+    let mut bytes = [b"repavej1", numbers.as_slice(), &crc32.to_le_bytes()].concat();
+    bytes.resize(32, 0);
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    bytes
+}
+
+#[test]
+fn a_journal_that_a_target_wrote_to_is_at_worst_ignored() {
+    let mut world = staying(18);
+    let server = world.server();
+    let state = world.machine.borrow().watch.state.start;
+    let slots = {
+        let machine = world.machine.borrow();
+        [0, 1].map(|n| {
+            let at = state + n * 64 * 1024;
+            machine.media[0].durable_bytes(at..at + 4096)
+        })
+    };
+    let sequence = |slot: &[u8]| u64::from_le_bytes(slot[8..16].try_into().unwrap());
+    let newer = usize::from(sequence(&slots[1]) > sequence(&slots[0]));
+    let length = u64::from_le_bytes(slots[newer][16..24].try_into().unwrap()) as usize;
+    let record = &slots[newer][32..32 + length];
+    for hostile in [
+        frame(u64::MAX, record),
+        frame(1 << 40, b"{}"),
+        frame(1 << 40, b"not JSON"),
+    ] {
+        let mut world = world.fork();
+        {
+            let medium = &mut world.machine.borrow_mut().media[0];
+            medium.write(state + (1 - newer as u64) * 64 * 1024, &hostile);
+            medium.flush();
+        }
+        let web = world.publish(&ImageSpec::new("web", 1));
+        let generation = world.order_image(&web);
+        sound(world.run_until_up(generation));
+        assert_eq!(world.server(), server, "it is still itself");
+    }
+    sound(world.step());
 }
 
 #[test]
