@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use repave_protocol::Generation;
+use repave_sim::chance::Chance;
 use repave_sim::check::i9_controller_knows;
 use repave_sim::{ImageSpec, Spec, World};
 
@@ -70,4 +71,35 @@ fn a_change_of_purpose() {
 #[test]
 fn a_newer_version_in_the_same_place() {
     check_change(&ImageSpec::new("web", 1), &ImageSpec::new("web", 2));
+}
+
+#[test]
+fn no_torn_unsealing_leaves_an_esp_before_a_ruin() {
+    let mut world = World::new(Spec::new(23));
+    let (web, db) = (
+        world.publish(&ImageSpec::new("web", 1)),
+        world.publish(&ImageSpec::new("db", 1)),
+    );
+    let generation = world.order_image(&web);
+    if let Err(violation) = world.run_until_up(generation) {
+        panic!("{violation}");
+    }
+    world.order_image(&db);
+    let before = world.machine.borrow().events.effects();
+    // After the order and the unsealing are in the journal: the heads of the old target.
+    let cuts = (100..130).flat_map(|seed| (4..12).map(move |number| (seed, number)));
+    for (seed, number) in cuts {
+        let mut world = world.fork();
+        {
+            let machine = &mut *world.machine.borrow_mut();
+            machine.chance = Chance::new(seed);
+            machine.events.cut_at(before + number);
+        }
+        // Power on, come home, and the round that is cut; the checks look at what is left.
+        for _ in 0..3 {
+            if let Err(violation) = world.step() {
+                panic!("seed {seed}, power cut at effect {number}: {violation}");
+            }
+        }
+    }
 }

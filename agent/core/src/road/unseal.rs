@@ -60,6 +60,7 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
             record.purposing = Some(under_way);
         })?;
     let disk = on.edges.disks[plan.disk].as_mut();
+    let block_bytes = disk.facts().logical_block_bytes as usize;
     let zeroes = vec![0; HEAD_BYTES];
     let heads = plan
         .extents
@@ -67,10 +68,13 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
         .map(|extent| (extent.offset_bytes, extent.size_bytes));
     for (offset_bytes, size_bytes) in plan.old_heads.iter().copied().chain(heads) {
         let length = size_bytes.min(HEAD_BYTES as u64) as usize;
-        disk.write(offset_bytes, &zeroes[..length])?;
-        // One by one: a disk that loses power may keep the later writes and lose the earlier, and
-        // an ESP that can be mounted would then stand before a target without its root.
-        disk.flush()?;
+        // One by one, and the one block that no disk tears first: a power cut may keep later writes
+        // and lose earlier ones, or keep a boot sector and lose what follows it. An ESP that can be
+        // mounted would then stand before a target without its root.
+        for length in [block_bytes, length] {
+            disk.write(offset_bytes, &zeroes[..length])?;
+            disk.flush()?;
+        }
     }
     if let Some(rewrite) = &plan.rewrite {
         rewrite.write(disk)?;
