@@ -34,7 +34,10 @@ answers() {
     case $name in
     web) curl -s -m 2 "http://127.0.0.1:$port/" | grep -q 'server type: web' ;;
     db) [ "$(PGCONNECT_TIMEOUT=2 psql -h 127.0.0.1 -p "$port" -U repave -Atc 'select 1' repave 2>&1)" = 1 ] ;;
-    tiny) grep -sq 'tiny: up, hostname tiny' "$work/serial" ;;
+    tiny)
+        grep -sq 'tiny: up, hostname tiny' "$work/serial" &&
+            grep -sq 'tiny: eth0 has 10\.' "$work/serial"
+        ;;
     memtest) grep -sq 'Memtest86+' "$work/serial" ;;
     esac
 }
