@@ -24,7 +24,9 @@ kernel=
 if [ "$name" = tiny ]; then
     kernel=$("$here/../../kernel-config/build.sh") || die "the default side's kernel did not build"
 fi
-scripts=$(cd "$here" && find build.sh common "$name" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+# As an archive, since a file's executable bit and a link's end are inputs like its bytes.
+scripts=$(tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime=@0 \
+    -C "$here" -c build.sh common "$name" | sha256sum)
 key=$(printf '%s\n' "$scripts" "$versions" "$kernel" | sha256sum | cut -c1-16)
 out=$cache/$name-$key
 log=$out.log
