@@ -9,7 +9,7 @@ packages=(
     # virtual machines
     qemu-system-x86 qemu-utils ovmf ipxe-qemu iproute2 dnsmasq-base util-linux
     # target images
-    mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk
+    mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
 )
 
 missing=()

@@ -203,6 +203,12 @@ fn mount_node(
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     if access == Access::ReadOnly {
         rustix::mount::fsconfig_set_flag(context, "ro")?;
+        // Read-only alone still replays a journal, which writes.
+        match file_system {
+            "ext4" => rustix::mount::fsconfig_set_flag(context, "noload")?,
+            "xfs" => rustix::mount::fsconfig_set_flag(context, "norecovery")?,
+            _ => {}
+        }
         attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
     rustix::mount::fsconfig_create(context)?;

@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use repave_core::agent::{Agent, Character};
 use repave_core::config::Config;
 use repave_core::edges::{Edges, Host};
 use repave_core::home::Home;
-use repave_protocol::{Nonce, ServerId};
+use repave_protocol::{Guid, Nonce, ServerId};
 use rustix::mount::MountFlags;
 
 use crate::console;
@@ -45,11 +46,19 @@ pub(crate) fn run() -> ! {
     info!("repave-agent {} is PID 1", env!("CARGO_PKG_VERSION"));
     let panic = Arc::new(Mutex::new(None));
     keep_panics(Arc::clone(&panic));
-    let mut network = None;
+    let mut kept = Kept::default();
     let mut pause = FIRST_PAUSE;
     loop {
         // A thread of its own, so that its panic is an error here and not the end of PID 1.
-        let outcome = std::thread::scope(|scope| scope.spawn(|| life(&mut network, &panic)).join());
+        let outcome = std::thread::scope(|scope| {
+            let thread = Builder::new().name("life".into());
+            let life = thread.spawn_scoped(scope, || life(&mut kept, &panic));
+            life.map(|life| life.join())
+        });
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => Ok(Err(anyhow::Error::new(error).context("no thread to be had"))),
+        };
         match outcome {
             Ok(Ok(())) => error!("the agent's life ended without leaving"),
             Ok(Err(error)) => error!("{error:#}"),
@@ -61,6 +70,15 @@ pub(crate) fn run() -> ! {
     }
 }
 
+/// What outlives a life that went wrong.
+#[derive(Default)]
+struct Kept {
+    /// Started once; it mends itself.
+    network: Option<Network>,
+    /// The default partition's GUID, which the first boot changes after the loader has told it.
+    default: Option<Guid>,
+}
+
 /// Every panic is said on the console, and the latest is kept for the next status.
 fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
     std::panic::set_hook(Box::new(move |panic| {
@@ -70,19 +88,20 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
 }
 
 /// From the disks to the agent's rounds. Comes back only when something went wrong.
-fn life(network: &mut Option<Network>, panic: &Mutex<Option<String>>) -> Result<()> {
+fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
     let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
     let mut disks = world::boxed(&open);
     let mut host = world::host();
-    let mut home = Home::enter(&mut disks, &mut firmware, &mut host)
+    let mut home = Home::enter(&mut disks, &mut firmware, &mut host, kept.default)
         .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
+    kept.default = Some(home.default.default.guid);
     world::watch_default(&mut host, &open, &home.default);
     let burned = read_burned(&open, &home)?;
     let config = Config::<NetworkConfig>::parse(&burned.config)?;
-    let network = match network {
+    let network = match &mut kept.network {
         Some(running) => running,
-        None => network.insert(
+        none => none.insert(
             network::start(config.network.clone(), network::Paths::default())
                 .context("network configuration of agent.json")?,
         ),

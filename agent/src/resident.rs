@@ -20,6 +20,8 @@ use crate::world;
 
 /// How long the target has to shut down by itself before the kernel is told to reset.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(120);
+/// How long the caches have to reach the disk before that reset.
+const SYNC_GRACE: Duration = Duration::from_secs(10);
 /// Pause before another try after a failure that is not one of the link.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -93,14 +95,21 @@ impl Power for Shutdown {
             reason,
         };
         if Path::new("/run/systemd/system").exists() {
-            let asked = Command::new("systemctl").arg("reboot").status();
-            info!("systemctl reboot: {asked:?}");
+            // Not waited for: what hangs must not keep the reset below from coming.
+            let asked = Command::new("systemctl").arg("reboot").spawn();
+            info!("systemctl reboot: {:?}", asked.map(|child| child.id()));
         } else {
             // sysvinit's and busybox's convention for "reboot".
             kill_process(Pid::INIT, Signal::TERM).map_err(|error| failed(error.to_string()))?;
         }
         std::thread::sleep(SHUTDOWN_GRACE);
-        rustix::fs::sync();
+        error!(
+            "the target did not shut down in {} s: resetting",
+            SHUTDOWN_GRACE.as_secs()
+        );
+        // In a thread of its own, since it may never come back.
+        let _ = std::thread::Builder::new().spawn(rustix::fs::sync);
+        std::thread::sleep(SYNC_GRACE);
         rustix::system::reboot(rustix::system::RebootCommand::Restart)
             .map_err(|error| failed(error.to_string()))
     }

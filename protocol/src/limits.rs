@@ -25,5 +25,9 @@ pub const SETTINGS_FILES: usize = 256;
 pub const SETTINGS_BYTES: usize = 512 * 1024;
 /// Longest wait that a controller may ask for, in milliseconds.
 pub const WAIT_MS: u64 = 10 * 60 * 1000;
+/// Most bytes of CA certificates in a trust document, which must fit a journal's slot.
+pub const CA_BYTES: usize = 12 * 1024;
+/// Most images whose least version a trust document names.
+pub const LEAST_VERSIONS: usize = 128;
 /// Most keys of one kind in a trust document.
 pub const TRUST_KEYS: usize = 16;

@@ -187,16 +187,13 @@ pub enum Blame {
 }
 
 impl Fault {
-    /// A fault whose message is cut to the wire's limit, at a character.
+    /// A fault whose code and message are cut to the wire's limits, at a character.
     pub fn new(blame: Blame, code: &str, message: &str, stage: Option<Stage>) -> Self {
-        let mut end = message.len().min(limits::FAULT_MESSAGE_BYTES);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
+        let clipped = |text: &str, limit| text[..text.floor_char_boundary(limit)].to_owned();
         Self {
             blame,
-            code: code.into(),
-            message: message[..end].into(),
+            code: clipped(code, limits::NAME_BYTES),
+            message: clipped(message, limits::FAULT_MESSAGE_BYTES),
             stage,
         }
     }

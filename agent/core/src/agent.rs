@@ -8,7 +8,7 @@ use repave_protocol::{
 
 use crate::backoff::Backoff;
 use crate::boot;
-use crate::edges::Edges;
+use crate::edges::{Disk, Edges};
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::image::TrustedImage;
@@ -22,6 +22,8 @@ use crate::trust;
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
+/// Shortest pause that a controller can order.
+const LEAST_WAIT_MS: u64 = 250;
 /// Pause between two reports of a server that stays in default on orders.
 const STAY_MS: u64 = 15_000;
 
@@ -74,7 +76,9 @@ impl Agent {
         let key = home.journal.device_key();
         let token = character.join_token.clone();
         let voice = Voice::new(character.pool.clone(), key, boot, Side::Default, token);
-        let fault = home.journal.record().failure.clone();
+        // Made anew, since a target's root can write what no status may carry.
+        let kept = home.journal.record().failure.as_ref();
+        let fault = kept.map(|f| Fault::new(f.blame, &f.code, &f.message, f.stage));
         Self {
             character,
             trust: trust.into_message(),
@@ -210,26 +214,17 @@ impl Agent {
     }
 
     /// Takes a newer trust document that came along.
-    fn take_trust(
-        &mut self,
-        directive: &Directive,
-        disk: &mut dyn crate::edges::Disk,
-    ) -> Result<(), Failure> {
-        let Some(envelope) = &directive.trust else {
-            return Ok(());
-        };
-        let bytes = serde_json::to_vec(envelope).expect("an envelope is always JSON");
-        let (found, _) = trust::newest(
-            std::iter::once(bytes.as_slice()),
+    fn take_trust(&mut self, directive: &Directive, disk: &mut dyn Disk) -> Result<(), Failure> {
+        let found = trust::newer(
+            directive.trust.as_ref(),
+            &self.trust,
             self.character.root_key,
-            &self.character.pool,
         )?;
-        if found.message().version > self.trust.version {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((document, text)) = found {
             self.home
                 .journal
                 .update(disk, |record| record.trust = Some(text))?;
-            self.trust = found.into_message();
+            self.trust = document;
         }
         Ok(())
     }
@@ -241,7 +236,7 @@ impl Agent {
         edges: &mut Edges<'_>,
     ) -> Result<Round, Failure> {
         match &directive.message().order {
-            Order::Wait { after_ms } => Ok(Round::Again(*after_ms)),
+            Order::Wait { after_ms } => Ok(Round::Again((*after_ms).max(LEAST_WAIT_MS))),
             Order::Stay { reason } => self.stay(reason, edges),
             Order::Boot { sealed } => {
                 let seal = self.home.journal.record().seal.as_ref();
@@ -325,7 +320,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Counts the departure, arms and leaves, falling from one boot method to the next.
+    /// Counts the departure and leaves. One that did not happen is not counted: a firmware that
+    /// cannot be written to says nothing about the target.
     fn depart(&mut self, came_up: bool, edges: &mut Edges<'_>) -> Result<Round, Failure> {
         let Some(sealed) = Sealed::of(&self.home.journal) else {
             return Err(Failure::NotSealed {
@@ -358,10 +354,31 @@ impl Agent {
                     seal.attempts = attempts;
                 }
             })?;
+        let outcome = self.leave(&sealed, came_up, edges);
+        if outcome.is_err() {
+            if let Err(error) = boot::forget_target(edges.firmware) {
+                log::error!("{error}");
+            }
+            self.home
+                .journal
+                .update(edges.disks[disk].as_mut(), |record| {
+                    record.seal = Some(before.clone());
+                })?;
+        }
+        outcome
+    }
+
+    /// Arms and leaves, falling from one boot method to the next.
+    fn leave(
+        &mut self,
+        sealed: &Sealed,
+        came_up: bool,
+        edges: &mut Edges<'_>,
+    ) -> Result<Round, Failure> {
         let mut skip = Vec::new();
         let mut not_left = None;
         loop {
-            let armed = boot::arm(&sealed, came_up, &self.home.default, edges, &skip);
+            let armed = boot::arm(sealed, came_up, &self.home.default, edges, &skip);
             // Once no method is left, the reason is why the last one did not leave.
             let armed = armed.map_err(|failure| not_left.take().unwrap_or(failure))?;
             let method = armed.method();

@@ -13,7 +13,10 @@ use crate::gpt::Table;
 use crate::journal::{Journal, Place, Record, UpRecord, write_up};
 use crate::report::Voice;
 use crate::settings::ResidentConfig;
+use crate::trust;
 
+/// Shortest pause that a controller can order.
+const LEAST_WAIT_MS: u64 = 250;
 /// Pause between two reports when the answer names none.
 const REPORT_MS: u64 = 5_000;
 
@@ -71,7 +74,12 @@ impl Resident {
         boot: Nonce,
     ) -> Result<Self, Failure> {
         let record = journal.record().clone();
-        if let Some(seal) = &record.seal {
+        // Only for the target that this resident was put into: an old one may still be about.
+        if let Some(seal) = record
+            .seal
+            .as_ref()
+            .filter(|s| s.generation == config.generation)
+        {
             let up = UpRecord {
                 generation: seal.generation,
                 departure: seal.departures,
@@ -138,9 +146,15 @@ impl Resident {
         let keys = Keys::Pinned(&self.trust.directive_keys);
         let directive: Verified<Directive> = verify(&answer, keys, &expected)?;
         let message = directive.message();
+        // In memory only: the default side keeps it when it is told the same.
+        if let Some((document, _)) =
+            trust::newer(message.trust.as_ref(), &self.trust, self.config.root_key)?
+        {
+            self.trust = document;
+        }
         self.accepted = Some((message.generation, message.order_digest()));
         let other_purpose = match &message.order {
-            Order::Wait { after_ms } => return Ok(Some(*after_ms)),
+            Order::Wait { after_ms } => return Ok(Some((*after_ms).max(LEAST_WAIT_MS))),
             Order::Purpose(_) => message.generation != self.config.generation,
             Order::Boot { sealed } => *sealed != self.config.generation,
             Order::Stay { .. } => true,

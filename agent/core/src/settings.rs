@@ -182,11 +182,13 @@ fn network_unit(interface: &InterfaceSettings) -> Result<Rendered, BadSettings> 
     ))
 }
 
-/// The agent's own binary as a service. Where there is no systemd, the image's own init starts it.
+/// The agent's own binary as a service. It has no default dependencies, since those would stop it
+/// first of all at a shutdown that it must see through, and it waits for no network: it says itself
+/// that there is none. Where there is no systemd, the image's own init starts it.
 fn resident_files(config: &ResidentConfig) -> [Rendered; 4] {
     let json = serde_json::to_string_pretty(config).expect("a configuration is always JSON");
     let unit = format!(
-        "[Unit]\nDescription=Repave resident\nAfter=network-online.target\nWants=network-online.target\n\n\
+        "[Unit]\nDescription=Repave resident\nDefaultDependencies=no\nAfter=basic.target\n\n\
          [Service]\nExecStart={RESIDENT_BINARY} resident\nRestart=always\nRestartSec=5\n\n\
          [Install]\nWantedBy=multi-user.target\n"
     );

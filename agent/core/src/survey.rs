@@ -8,11 +8,16 @@ use crate::edges::{Disk, Edges, Firmware};
 use crate::efi::numbers_from_bytes;
 use crate::gpt::{Entry, Table};
 
-/// The whole inventory.
+/// Most partitions listed, over all disks: a status must fit its envelope whatever disks hold.
+const PARTITIONS: usize = 512;
+
+/// The whole inventory. Disks whose tables would be too much are listed without.
 pub(crate) fn survey(edges: &mut Edges<'_>) -> Inventory {
     let mut inventory = edges.host.inventory();
+    let mut room = PARTITIONS;
     for disk in &mut edges.disks {
-        let table = partition_table(disk.as_mut());
+        let table = partition_table(disk.as_mut()).filter(|table| table.partitions.len() <= room);
+        room -= table.as_ref().map_or(0, |table| table.partitions.len());
         let name = &disk.facts().name;
         if let Some(listed) = inventory
             .disks
@@ -35,12 +40,7 @@ fn partition_table(disk: &mut dyn Disk) -> Option<PartitionTable> {
         type_guid: entry.type_guid,
         size_bytes: entry.blocks() * table.block_bytes,
     };
-    let partitions = table
-        .entries
-        .iter()
-        .take(limits::INVENTORY_ENTRIES)
-        .map(partition)
-        .collect();
+    let partitions = table.entries.iter().map(partition).collect();
     Some(PartitionTable {
         guid: table.disk_guid,
         partitions,

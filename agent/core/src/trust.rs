@@ -3,8 +3,24 @@
 //! to can at worst be ignored.
 
 use repave_protocol::{
-    Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, Verified, verify,
+    Envelope, Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, Verified, verify,
 };
+
+/// The document that came along with a directive, if it is newer than `current`.
+pub(crate) fn newer(
+    envelope: Option<&Envelope>,
+    current: &TrustDocument,
+    root_key: PublicKey,
+) -> Result<Option<(TrustDocument, String)>, Refusal> {
+    let Some(envelope) = envelope else {
+        return Ok(None);
+    };
+    let text = serde_json::to_string(envelope).expect("an envelope is always JSON");
+    let candidates = std::iter::once(text.as_bytes());
+    let (found, _) = newest(candidates, root_key, &current.pool)?;
+    let document = found.into_message();
+    Ok((document.version > current.version).then_some((document, text)))
+}
 
 /// The newest acceptable document among `candidates`, and the envelope it came in. Of equally new
 /// ones it is the first.

@@ -413,7 +413,7 @@ impl World {
         let mut disks = Drive::all(&self.machine);
         let mut firmware = Variables(Rc::clone(&self.machine));
         let mut host = Clock(Rc::clone(&self.machine));
-        let home = match Home::enter(&mut disks, &mut firmware, &mut host) {
+        let home = match Home::enter(&mut disks, &mut firmware, &mut host, None) {
             Ok(home) => home,
             Err(failure) => {
                 self.machine

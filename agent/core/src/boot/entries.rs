@@ -41,7 +41,7 @@ pub fn ensure_default(
     };
     let known = ours(firmware)?;
     let number = ensure(firmware, &known, &option)?;
-    let target = find(&known, TARGET_DESCRIPTION).map(|(number, _)| *number);
+    let target = find(&known, TARGET_DESCRIPTION);
     ensure_order(firmware, number, target)
 }
 
@@ -72,18 +72,27 @@ pub fn forget_target(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
         return Ok(());
     };
     let known = ours(firmware)?;
-    let target = find(&known, TARGET_DESCRIPTION).map(|(number, _)| *number);
+    let target = find(&known, TARGET_DESCRIPTION);
     if numbers_from_bytes(&next).first().copied() == target {
-        firmware.delete(BOOT_NEXT)?;
-        if firmware.read(BOOT_NEXT)?.is_some() {
-            return Err(FirmwareError {
-                name: BOOT_NEXT.into(),
-                operation: "delete",
-                reason: "the firmware accepted it and kept the variable".into(),
-            });
-        }
+        clear_boot_next(firmware)?;
     }
     Ok(())
+}
+
+/// No BootNext at all: whatever starts next, the reset after it leads to the head of BootOrder.
+pub(super) fn clear_boot_next(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
+    if firmware.read(BOOT_NEXT)?.is_none() {
+        return Ok(());
+    }
+    firmware.delete(BOOT_NEXT)?;
+    match firmware.read(BOOT_NEXT)? {
+        None => Ok(()),
+        Some(_) => Err(FirmwareError {
+            name: BOOT_NEXT.into(),
+            operation: "delete",
+            reason: "the firmware accepted it and kept the variable".into(),
+        }),
+    }
 }
 
 /// Writes a variable unless it says so already, and believes only what it reads back.
@@ -110,8 +119,9 @@ pub(super) fn persist(
     }
 }
 
-/// The `Boot####` variables that carry one of our two descriptions.
-fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, LoadOption)>, FirmwareError> {
+/// Numbers and descriptions of the `Boot####` variables that carry one of our two descriptions,
+/// lowest number first. What else is in them does not matter: it is written anew.
+fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, String)>, FirmwareError> {
     let mut found = Vec::new();
     for name in firmware.names()? {
         let digits = name.strip_prefix("Boot").filter(|digits| digits.len() == 4);
@@ -120,29 +130,30 @@ fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, LoadOption)>, FirmwareE
         };
         // A variable that cannot be read is somebody else's, or will be seen as missing.
         let value = firmware.read(&name).ok().flatten().unwrap_or_default();
-        if let Ok(option) = LoadOption::from_bytes(&value)
-            && [DEFAULT_DESCRIPTION, TARGET_DESCRIPTION].contains(&option.description.as_str())
+        if let Ok(description) = LoadOption::description_of(&value)
+            && [DEFAULT_DESCRIPTION, TARGET_DESCRIPTION].contains(&description.as_str())
         {
-            found.push((number, option));
+            found.push((number, description));
         }
     }
-    found.sort_by_key(|(number, _)| *number);
+    found.sort();
     Ok(found)
 }
 
-fn find<'a>(known: &'a [(u16, LoadOption)], description: &str) -> Option<&'a (u16, LoadOption)> {
+fn find(known: &[(u16, String)], wanted: &str) -> Option<u16> {
     known
         .iter()
-        .find(|(_, option)| option.description == description)
+        .find(|(_, description)| description == wanted)
+        .map(|(number, _)| *number)
 }
 
 fn ensure(
     firmware: &mut dyn Firmware,
-    known: &[(u16, LoadOption)],
+    known: &[(u16, String)],
     option: &LoadOption,
 ) -> Result<u16, FirmwareError> {
     let number = match find(known, &option.description) {
-        Some((number, _)) => *number,
+        Some(number) => number,
         None => free_number(firmware)?,
     };
     persist(firmware, &entry_name(number), &option.to_bytes())?;

@@ -1,8 +1,9 @@
 //! kexec of the target's own kernel: no firmware in between, seconds instead of minutes on real
-//! boards. No BootNext is set, so that the reset after it leads home.
+//! boards. There is no BootNext, so that the reset after it leads home.
 
 use repave_protocol::BootMethod;
 
+use super::entries::clear_boot_next;
 use super::{Method, Target};
 use crate::edges::{Edges, KexecImage};
 use crate::failure::Failure;
@@ -41,7 +42,9 @@ impl Method for Kexec {
             initrd: kexec.initrd.clone(),
             options: kexec.options.clone(),
         };
-        Ok(edges.power.load(&image)?)
+        edges.power.load(&image)?;
+        // One may stand there since an earlier attempt by firmware, or from the target's own system.
+        Ok(clear_boot_next(edges.firmware)?)
     }
 
     fn leave(&self, edges: &mut Edges<'_>) -> Result<(), Failure> {

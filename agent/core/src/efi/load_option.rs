@@ -67,6 +67,15 @@ impl LoadOption {
         bytes
     }
 
+    /// The description alone, whatever the rest holds: firmware and tools rewrite device paths,
+    /// attributes and options of entries, but not what they are called.
+    pub fn description_of(bytes: &[u8]) -> Result<String, BadLoadOption> {
+        let mut rest = bytes;
+        let _attributes: [u8; 4] = take(&mut rest)?;
+        let _path_bytes: [u8; 2] = take(&mut rest)?;
+        take_text(&mut rest)
+    }
+
     /// Reads a variable's value; trailing bytes are the options.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadLoadOption> {
         let mut rest = bytes;
@@ -203,6 +212,26 @@ mod tests {
             [1, 0, 0, 0, 76, 0],
             "attributes and device path length"
         );
+    }
+
+    #[test]
+    fn an_entry_is_known_by_its_name_whatever_became_of_the_rest() {
+        let mut inactive = example().to_bytes();
+        inactive[0] = 0;
+        assert!(LoadOption::from_bytes(&inactive).is_err());
+        let mut expanded = example().to_bytes();
+        let path_at = 6 + 2 * ("Repave target".len() + 1);
+        expanded.splice(
+            path_at..path_at,
+            [0x02, 0x01, 0x0c, 0x00, 0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0],
+        );
+        for bytes in [inactive, expanded] {
+            assert_eq!(
+                LoadOption::description_of(&bytes).as_deref(),
+                Ok("Repave target")
+            );
+        }
+        assert!(LoadOption::description_of(&example().to_bytes()[..9]).is_err());
     }
 
     #[test]
