@@ -21,7 +21,7 @@ use worker::{Shared, Worker};
 /// Fewest threads: one waits for the network while the other waits for the disk.
 const THREADS_LEAST: usize = 2;
 /// Most threads; more only wait for the same disk.
-pub const THREADS_MOST: usize = 8;
+const THREADS_MOST: usize = 8;
 /// Most bytes in the pool of buffers, so that large chunks do not fill a small server's memory.
 const POOL_BYTES: usize = 32 * 1024 * 1024;
 /// Fewest buffers, whatever their size: one on its way in, one on its way out.
@@ -35,7 +35,7 @@ pub struct ThreadCrew {
 
 impl ThreadCrew {
     /// A crew for `disks`, in the order in which the core counts them. All its threads fetch with
-    /// `http`, which had better keep [`THREADS_MOST`] connections.
+    /// `http`, which had better keep a connection for each.
     pub fn new(disks: Vec<OpenDisk>, http: Arc<dyn Http>) -> Self {
         Self { disks, http }
     }
@@ -289,7 +289,33 @@ mod tests {
         Work::Write {
             offset_bytes: offset_bytes as u64,
             length_bytes: length_bytes as u32,
+            first_block_last: false,
         }
+    }
+
+    #[test]
+    fn a_head_is_written_whole_at_its_place() {
+        let plain = pattern(1);
+        let pack = frame(&plain);
+        let stored_bytes = pack.len();
+        let mut world = world(pack);
+        let fetched = world.perform(0, fetch("http://mirror", 0, stored_bytes, CHUNK_BYTES));
+        assert!(fetched.is_ok(), "{fetched:?}");
+        let mut head = write(CHUNK_BYTES, CHUNK_BYTES);
+        let Work::Write {
+            first_block_last, ..
+        } = &mut head
+        else {
+            unreachable!()
+        };
+        *first_block_last = true;
+        assert_eq!(world.perform(0, head), Ok(Seen::Wrote));
+        let crc32 = crc32fast::hash(&plain);
+        let sha256 = None;
+        assert_eq!(
+            world.perform(1, read(CHUNK_BYTES, false)),
+            Ok(Seen::Read { crc32, sha256 })
+        );
     }
 
     #[test]

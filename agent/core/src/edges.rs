@@ -137,6 +137,9 @@ pub enum Work {
         offset_bytes: u64,
         /// How many bytes.
         length_bytes: u32,
+        /// Write the first block, which makes the rest mountable, only once the rest is flushed:
+        /// no disk tears a block, and any disk may tear more. That block itself is not flushed.
+        first_block_last: bool,
     },
     /// Read from the disk past the cache into the buffer and digest it.
     Read {

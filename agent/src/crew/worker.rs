@@ -95,8 +95,14 @@ impl Worker {
                 )
                 .map_err(WorkError::Source)
             }
-            Work::Write { .. } => {
-                file.write(offset_bytes, bytes).map_err(WorkError::Device)?;
+            Work::Write {
+                first_block_last, ..
+            } => {
+                let written = match first_block_last {
+                    true => write_first_block_last(file, offset_bytes, bytes),
+                    false => file.write(offset_bytes, bytes),
+                };
+                written.map_err(WorkError::Device)?;
                 Ok(Seen::Wrote)
             }
             Work::Read { sha256, .. } => {
@@ -192,6 +198,7 @@ fn extent(work: &Work) -> (&'static str, u64, usize) {
         Work::Write {
             offset_bytes,
             length_bytes,
+            ..
         } => ("write", offset_bytes, length_bytes as usize),
         Work::Read {
             offset_bytes,
@@ -203,6 +210,21 @@ fn extent(work: &Work) -> (&'static str, u64, usize) {
             length_bytes,
         } => ("zero", offset_bytes, length_bytes as usize),
     }
+}
+
+/// Writes all behind the first block, flushes, and writes the first block.
+fn write_first_block_last(
+    file: &DirectFile,
+    offset_bytes: u64,
+    bytes: &[u8],
+) -> Result<(), DeviceError> {
+    let first_bytes = bytes.len().min(file.block_bytes() as usize);
+    let (first, rest) = bytes.split_at(first_bytes);
+    if !rest.is_empty() {
+        file.write(offset_bytes + first_bytes as u64, rest)?;
+        file.flush()?;
+    }
+    file.write(offset_bytes, first)
 }
 
 /// Makes the range zero; says whether it was so already. Reading first spares the medium a write

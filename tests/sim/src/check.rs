@@ -13,7 +13,7 @@ use repave_core::journal::{Journal, Place, Record, Seal};
 use repave_protocol::{BootMethod, Guid, Sha256, Side, Stage, Standing, Status};
 
 use crate::disk::Medium;
-use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp, is_zero};
+use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp};
 use crate::machine::Machine;
 
 /// Events told with a violation.
@@ -315,7 +315,7 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
         if !is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096)) {
             continue;
         }
-        let new = purposing.map(|purposing| (purposing.manifest, Extent::AllButTornHead));
+        let new = purposing.map(|purposing| (purposing.manifest, Extent::All));
         let old = watch
             .last_sealed
             .map(|manifest| (manifest, Extent::AllAndItsOwn));
@@ -437,9 +437,6 @@ enum Extent {
     Configured,
     /// Everything.
     All,
-    /// Everything, but the boot head may be torn: some of its blocks are zero still. The sealing
-    /// writes it at once, and no disk promises more than a block.
-    AllButTornHead,
     /// Everything, and what the target wrote itself.
     AllAndItsOwn,
 }
@@ -486,19 +483,10 @@ fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(
         let skips_head = match extent {
             Extent::Bodies => true,
             Extent::AllButBootHead | Extent::Configured => number == 0,
-            Extent::All | Extent::AllButTornHead | Extent::AllAndItsOwn => false,
+            Extent::All | Extent::AllAndItsOwn => false,
         };
         let from = if skips_head { CHUNK_BYTES as usize } else { 0 };
-        let mut found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
-        if extent == Extent::AllButTornHead && number == 0 {
-            let head = CHUNK_BYTES as usize;
-            let blocks = found[..head].chunks_exact_mut(512);
-            for (found, wanted) in blocks.zip(wanted.chunks_exact(512)) {
-                if is_zero(found) {
-                    found.copy_from_slice(wanted);
-                }
-            }
-        }
+        let found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
         if found[from..] != wanted[from..] {
             let place = (from..wanted.len()).find(|&place| found[place] != wanted[place]);
             let place = place.unwrap_or(from);

@@ -9,7 +9,7 @@ use repave_core::edges::{
 use repave_protocol::Sha256;
 
 use crate::image::is_zero;
-use crate::machine::Shared;
+use crate::machine::{Machine, Shared};
 
 /// Buffers of a crew; more than a page of the image's index has chunks.
 const SLOTS: usize = 10;
@@ -96,10 +96,15 @@ impl Gang {
             Work::Write {
                 offset_bytes,
                 length_bytes,
-            } => machine
-                .write(self.disk, offset_bytes, &buffer[..length_bytes as usize])
-                .map(|()| Seen::Wrote)
-                .map_err(WorkError::Device),
+                first_block_last,
+            } => {
+                let bytes = &buffer[..length_bytes as usize];
+                let written = match first_block_last {
+                    true => write_first_block_last(machine, self.disk, offset_bytes, bytes),
+                    false => machine.write(self.disk, offset_bytes, bytes),
+                };
+                written.map(|()| Seen::Wrote).map_err(WorkError::Device)
+            }
             Work::Read {
                 offset_bytes,
                 length_bytes,
@@ -134,6 +139,19 @@ impl Gang {
             }
         }
     }
+}
+
+fn write_first_block_last(
+    machine: &mut Machine,
+    disk: usize,
+    offset_bytes: u64,
+    bytes: &[u8],
+) -> Result<(), DeviceError> {
+    let block_bytes = machine.media[disk].facts().logical_block_bytes as usize;
+    let (first, rest) = bytes.split_at(block_bytes);
+    machine.write(disk, offset_bytes + block_bytes as u64, rest)?;
+    machine.flush(disk)?;
+    machine.write(disk, offset_bytes, first)
 }
 
 impl Workers for Gang {

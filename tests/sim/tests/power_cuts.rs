@@ -103,3 +103,29 @@ fn no_torn_unsealing_leaves_an_esp_before_a_ruin() {
         }
     }
 }
+
+#[test]
+fn no_torn_sealing_leaves_an_esp_without_its_files() {
+    let world = World::new(Spec::new(24));
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let generation = world.order_image(&web);
+    let before = world.machine.borrow().events.effects();
+    let after = {
+        let mut world = world.fork();
+        if let Err(violation) = world.run_until_up(generation) {
+            panic!("{violation}");
+        }
+        world.machine.borrow().events.effects()
+    };
+    let cuts = (100..112).flat_map(|seed| (before..after).map(move |number| (seed, number)));
+    for (seed, number) in cuts {
+        let mut world = world.fork();
+        world.machine.borrow_mut().chance = Chance::new(seed);
+        world.machine.borrow_mut().events.cut_at(number);
+        let cut =
+            |world: &World| world.count_events("power is lost") > 1 || world.is_up(generation);
+        if let Err(violation) = world.run_until("power is cut", cut) {
+            panic!("seed {seed}, power cut at effect {number}: {violation}");
+        }
+    }
+}

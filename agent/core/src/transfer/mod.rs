@@ -269,6 +269,7 @@ impl<'a> Transfer<'a> {
                 Ok(Some(Work::Write {
                     offset_bytes,
                     length_bytes,
+                    first_block_last: self.scope != Scope::Bodies,
                 }))
             }
             (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => Ok(None),
