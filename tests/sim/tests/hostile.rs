@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use repave_protocol::{BootMethod, Order, Standing};
-use repave_sim::check::i9_controller_knows;
+use repave_protocol::{BootMethod, Order, Stage, Standing};
+use repave_sim::check::{find, i9_controller_knows};
+use repave_sim::image::is_mountable_esp;
 use repave_sim::{ImageSpec, Lie, Quirks, SourceFault, Spec, TargetConduct, Violation, World};
 
 fn sound<T>(outcome: Result<T, Violation>) -> T {
@@ -344,4 +345,44 @@ fn a_device_error_at_every_effect_is_told_and_got_over() {
             panic!("effect {number} failed: {violation}");
         }
     }
+}
+
+#[test]
+fn a_device_error_while_sealing_leaves_no_unsealed_esp() {
+    let mut world = World::new(Spec::new(19));
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let generation = world.order_image(&web);
+    let effects = {
+        let mut world = world.fork();
+        sound(world.run_until_up(generation));
+        world.machine.borrow().events.effects()
+    };
+    let mut failed_sealings = 0;
+    for number in 0..effects {
+        let mut world = world.fork();
+        world.machine.borrow_mut().events.fail_at(number);
+        let configured = |world: &World| {
+            matches!(
+                world.machine.borrow().controller.last_standing(),
+                Some(Standing::Purposing {
+                    stage: Stage::Configured,
+                    ..
+                })
+            )
+        };
+        // A step ends with this stage only if the sealing failed.
+        sound(world.run_until("sealed, or not", |world| {
+            configured(world) || world.is_up(generation)
+        }));
+        if !configured(&world) {
+            continue;
+        }
+        failed_sealings += 1;
+        let machine = world.machine.borrow();
+        let (disk, at, _) = find(&machine, web.manifest.partitions[0].guid).unwrap();
+        let head = machine.media[disk].durable_bytes(at..at + 4096);
+        assert!(!is_mountable_esp(&head), "effect {number} failed");
+    }
+    // Two writes and two flushes of the head, a write and a flush of the journal.
+    assert_eq!(failed_sealings, 6);
 }

@@ -50,6 +50,8 @@ pub struct Journal {
     place: Place,
     sequence: u64,
     record: Record,
+    /// Whether a write failed since, so that the disk may hold what the record does not say.
+    is_doubtful: bool,
 }
 
 impl Journal {
@@ -60,6 +62,7 @@ impl Journal {
             place,
             sequence,
             record,
+            is_doubtful: false,
         }))
     }
 
@@ -69,6 +72,7 @@ impl Journal {
             place,
             sequence: 0,
             record,
+            is_doubtful: false,
         }
     }
 
@@ -82,7 +86,8 @@ impl Journal {
         SigningKey::from_seed(self.record.device_seed.expose())
     }
 
-    /// Changes the record in memory and puts it on stable storage, or leaves both as they were.
+    /// Changes the record in memory and puts it on stable storage. After an error the record is as
+    /// it was, and stable storage may be either; the next update that succeeds settles it.
     pub fn update(
         &mut self,
         disk: &mut dyn Disk,
@@ -90,9 +95,10 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let mut record = self.record.clone();
         change(&mut record);
-        if record == self.record && self.sequence > 0 {
+        if record == self.record && self.sequence > 0 && !self.is_doubtful {
             return Ok(());
         }
+        self.is_doubtful = true;
         // The highest sequence is nobody's but a target's root's; it must not end the agent.
         let sequence = self.sequence.saturating_add(1);
         write(
@@ -101,7 +107,12 @@ impl Journal {
             sequence,
             &encode(&record),
         )?;
-        (self.sequence, self.record) = (sequence, record);
+        *self = Self {
+            place: self.place,
+            sequence,
+            record,
+            is_doubtful: false,
+        };
         Ok(())
     }
 

@@ -5,8 +5,10 @@ use repave_protocol::Stage;
 
 use super::audit::{heads, held_back};
 use super::{Configured, Traveller};
+use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::journal::{Journal, Seal};
+use crate::plan::Plan;
 
 /// A target that the journal says is whole. There is no other evidence of it.
 #[derive(Debug)]
@@ -26,14 +28,43 @@ impl Sealed {
     }
 }
 
-/// Puts the last head in place and records the seal.
+/// Puts the last head in place and records the seal. If that fails, the head is taken away again,
+/// so that no firmware finds a target that is not sealed; the first error is the one returned.
 pub(super) fn seal(configured: Configured, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
     let (plan, mut workers) = configured.into_parts();
-    if held_back(&plan, plan.boot_partition) {
-        let boot = vec![plan.boot_partition];
-        heads(boot, &plan, workers.as_mut(), on, Stage::Configured)?;
-    }
+    let placed = place_head(&plan, workers.as_mut(), on);
     drop(workers);
+    if placed.is_err() {
+        take_head_away(&plan, on);
+        return placed;
+    }
+    if let Err(failure) = record(&plan, on) {
+        // The seal may be on the disk although writing it failed. The target stays as it is, which
+        // is whole, unless the journal can be made to say again that it is not sealed.
+        let disk = on.edges.disks[on.journal_disk].as_mut();
+        match on.journal.update(disk, |_| {}) {
+            Ok(()) => take_head_away(&plan, on),
+            Err(error) => log::error!("the seal is in doubt: {}", Failure::from(error).chain()),
+        }
+        return Err(failure);
+    }
+    on.reached(Stage::Sealed, &plan);
+    Ok(())
+}
+
+fn place_head(
+    plan: &Plan,
+    workers: &mut dyn Workers,
+    on: &mut Traveller<'_, '_>,
+) -> Result<(), Failure> {
+    if !held_back(plan, plan.boot_partition) {
+        return Ok(());
+    }
+    let boot = vec![plan.boot_partition];
+    heads(boot, plan, workers, on, Stage::Configured)
+}
+
+fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
     let reference = plan.image.reference();
     let seal = Seal {
         generation: plan.generation,
@@ -52,6 +83,24 @@ pub(super) fn seal(configured: Configured, on: &mut Traveller<'_, '_>) -> Result
             record.failure = None;
             record.seal = Some(seal);
         })?;
-    on.reached(Stage::Sealed, &plan);
     Ok(())
+}
+
+/// Blanks the block without which no firmware mounts the partition. Best effort; the next
+/// unsealing blanks the rest.
+fn take_head_away(plan: &Plan, on: &mut Traveller<'_, '_>) {
+    if !held_back(plan, plan.boot_partition) {
+        return;
+    }
+    let Some(extent) = plan.extents.get(plan.boot_partition) else {
+        return;
+    };
+    let disk = on.edges.disks[plan.disk].as_mut();
+    let zeroes = vec![0; disk.facts().logical_block_bytes as usize];
+    let blanked = disk
+        .write(extent.offset_bytes, &zeroes)
+        .and_then(|()| disk.flush());
+    if let Err(error) = blanked {
+        log::error!("the head of an unsealed target stays: {error}");
+    }
 }
