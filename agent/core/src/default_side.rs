@@ -46,6 +46,16 @@ pub enum NoDefaultSide {
         /// Another.
         second: String,
     },
+    /// Something else claims blocks of it.
+    #[error("{disk}: {partition} overlaps {other}")]
+    Overlap {
+        /// The disk.
+        disk: String,
+        /// The default or the state partition.
+        partition: String,
+        /// What it overlaps.
+        other: String,
+    },
     /// The default partition is alone.
     #[error("{disk}: default partition {default} is not followed by one named {STATE_PARTITION}")]
     NoState {
@@ -103,12 +113,17 @@ impl DefaultSide {
         };
         let default = table.entries[at].clone();
         match table.entries.get(at + 1) {
-            Some(state) if at == 0 && state.name == STATE_PARTITION => Ok(Self {
-                disk,
-                default,
-                state: state.clone(),
-                table,
-            }),
+            Some(state) if at == 0 && state.name == STATE_PARTITION => {
+                let state = state.clone();
+                let name = &disks[disk].facts().name;
+                check_apart(&table, [&default, &state], name)?;
+                Ok(Self {
+                    disk,
+                    default,
+                    state,
+                    table,
+                })
+            }
             _ => Err(NoDefaultSide::NoState {
                 disk: disks[disk].facts().name.clone(),
                 default: default.guid,
@@ -143,7 +158,10 @@ impl DefaultSide {
         let outcome = self
             .table
             .rewrite(identity[0], &entries, 0)
-            .and_then(|rewrite| Ok(rewrite.write(disk)?));
+            .and_then(|rewrite| {
+                rewrite.write(disk)?;
+                Ok(disk.reread_partitions()?)
+            });
         let table = Table::read(disk)?;
         if let [default, state, ..] = table.entries.as_slice() {
             (self.default, self.state) = (default.clone(), state.clone());
@@ -151,6 +169,31 @@ impl DefaultSide {
         }
         outcome.map(|()| true)
     }
+}
+
+/// Refuses a default side that shares blocks with another partition or with the table. Others may
+/// overlap each other; they are replaced together.
+fn check_apart(table: &Table, own: [&Entry; 2], disk: &str) -> Result<(), NoDefaultSide> {
+    for partition in own {
+        let other = if partition.first_lba < table.first_usable_lba() {
+            Some("the partition table".into())
+        } else {
+            let others = table
+                .entries
+                .iter()
+                .filter(|e| e.number != partition.number);
+            let mut twins = others.filter(|e| e.overlaps(partition));
+            twins.next().map(Entry::to_string)
+        };
+        if let Some(other) = other {
+            return Err(NoDefaultSide::Overlap {
+                disk: disk.into(),
+                partition: partition.to_string(),
+                other,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The table of a disk that has a usable one; other disks are none of our business here.

@@ -158,7 +158,7 @@ impl Plan {
             Ok(table) => table,
             // A blank disk gets a table whose GUID is the image's own first partition's: stable,
             // so that the same plan twice writes the same bytes.
-            Err(GptError::None { .. }) if !on_default => {
+            Err(GptError::None { .. } | GptError::Foreign { .. }) if !on_default => {
                 Table::create(disks[disk].as_mut(), manifest.partitions[0].guid)?
             }
             Err(error) => return Err(error.into()),
@@ -321,9 +321,10 @@ fn lay_out(
         .next_multiple_of(align);
     let end_lba = table.last_usable_lba() + 1;
     let mut next_lba = start_lba;
-    for partition in partitions {
+    for (number, partition) in (kept as u32 + 1..).zip(partitions) {
         let blocks = partition.size_bytes / table.block_bytes;
         entries.push(Entry {
+            number,
             type_guid: partition.type_guid,
             guid: partition.guid,
             first_lba: next_lba,

@@ -291,7 +291,7 @@ impl Disk for Drive {
     }
 
     fn reread_partitions(&mut self) -> Result<(), DeviceError> {
-        Ok(())
+        self.machine.borrow_mut().reread_partitions(self.number)
     }
 }
 

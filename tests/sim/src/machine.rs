@@ -46,6 +46,8 @@ pub struct Machine {
     pub broken_power: Vec<&'static str>,
     /// Bytes of a disk that can be neither read nor written: disk, first, one past the last.
     pub bad_bytes: Option<(usize, Range<u64>)>,
+    /// Whether the kernel holds on to the partitions it knows.
+    pub holds_partitions: bool,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
     /// How the running kernel was left.
@@ -116,6 +118,15 @@ impl Machine {
         }
         self.media[disk].flush();
         check::after(self, &Step::Flushed { disk });
+        Ok(())
+    }
+
+    /// Makes the kernel take the partitions as they are on the disk now.
+    pub fn reread_partitions(&mut self, disk: usize) -> Result<(), DeviceError> {
+        if self.holds_partitions {
+            return Err(self.media[disk].failed("reread", (0, 0)));
+        }
+        self.events.note(&format!("sim{disk} reread"));
         Ok(())
     }
 

@@ -123,6 +123,7 @@ impl World {
             watch,
             broken_power: Vec::new(),
             bad_bytes: None,
+            holds_partitions: false,
             loaded: None,
             exit: None,
             side: Side::Default,
@@ -590,10 +591,11 @@ fn burn(medium: &mut Medium, spec: &DiskSpec) {
     let mut burned = Burner(Medium::new(&small, 0));
     let block_bytes = u64::from(spec.block_bytes);
     let mut chance = Chance::new(0);
-    let mut entry = |name: &str, type_guid, start_bytes: u64| {
+    let mut entry = |number: u32, name: &str, type_guid, start_bytes: u64| {
         let mut guid = [0; 16];
         guid.copy_from_slice(&chance.bytes()[..16]);
         Entry {
+            number,
             type_guid,
             guid: Guid::from_random(guid),
             first_lba: start_bytes / block_bytes,
@@ -603,8 +605,8 @@ fn burn(medium: &mut Medium, spec: &DiskSpec) {
         }
     };
     let entries = [
-        entry(DEFAULT_PARTITION, ESP_TYPE, MIB),
-        entry(STATE_PARTITION, STATE_TYPE, 2 * MIB),
+        entry(1, DEFAULT_PARTITION, ESP_TYPE, MIB),
+        entry(2, STATE_PARTITION, STATE_TYPE, 2 * MIB),
     ];
     let guid = Guid::from_random([9; 16]);
     let table = Table::create(&mut burned, guid).and_then(|table| table.rewrite(guid, &entries, 0));

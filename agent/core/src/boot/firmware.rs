@@ -23,23 +23,18 @@ impl Method for Firmware {
 
     fn arm(&self, target: &Target<'_>, edges: &mut Edges<'_>) -> Result<(), Failure> {
         let boot = &target.seal.boot;
-        let place = target
-            .table
-            .entries
-            .iter()
-            .position(|entry| entry.guid == boot.partition);
-        let (Some(place), Some(path)) = (place, boot.efi_path.clone()) else {
+        let entry = target.table.find(boot.partition);
+        let (Some(entry), Some(path)) = (entry, boot.efi_path.clone()) else {
             return Err(Failure::NotSealed {
                 wanted: target.seal.generation,
                 found: "without its boot partition".into(),
             });
         };
-        let entry = &target.table.entries[place];
         let number = ensure_target(
             edges.firmware,
             target.default,
             TargetEntry {
-                number: place as u32 + 1,
+                number: entry.number,
                 first_lba: entry.first_lba,
                 blocks: entry.blocks(),
                 partition: entry.guid,

@@ -1,10 +1,11 @@
 //! The partition table, as a value: read from a disk, changed in memory by the gpt crate, and
-//! written as backup, flush, primary, flush, so that one good copy exists at every instant
-//! (UEFI 2.10, 5.3). What the crate would trip over is sorted out before it sees a byte.
+//! written one copy after the other, the worse one first, so that one good copy exists at every
+//! instant (UEFI 2.10, 5.3). What the crate would trip over is sorted out before it sees a byte.
 
 mod window;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use gpt::GptConfig;
 use gpt::disk::LogicalBlockSize;
@@ -15,11 +16,13 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::edges::{DeviceError, Disk};
-use window::Window;
+use window::{Found, Window};
 
 /// One used entry of a partition table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Number of its slot in the array, from 1: what the firmware calls the partition's number.
+    pub number: u32,
     /// Partition type.
     pub type_guid: Guid,
     /// This partition.
@@ -37,9 +40,9 @@ pub struct Entry {
 /// Which copies of the table are good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    /// The primary header and its array agree with their checksums.
+    /// The primary header and its array agree with their checksums and with the disk's size.
     pub primary: bool,
-    /// So does the backup, and it lies on the disk's last block.
+    /// So does the backup, it lies on the disk's last block, and says what a good primary says.
     pub backup: bool,
 }
 
@@ -49,9 +52,25 @@ pub enum GptError {
     /// Could not be read.
     #[error("partition table could not be read")]
     Device(#[from] DeviceError),
-    /// Neither copy is there, or neither is whole.
+    /// Neither copy is there, or neither agrees with its checksums.
     #[error("{disk}: no partition table: neither GPT header is valid")]
     None {
+        /// Which disk.
+        disk: String,
+    },
+    /// The disk cannot have one.
+    #[error("{disk}: {size_bytes} bytes have no room for a partition table")]
+    TooSmall {
+        /// Which disk.
+        disk: String,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// There is one, for others: of another shape or for a disk of another size.
+    #[error(
+        "{disk}: its GPT header is valid but does not fit: it counts other entries than 128 of 128 bytes, or blocks that the disk does not have"
+    )]
+    Foreign {
         /// Which disk.
         disk: String,
     },
@@ -85,19 +104,19 @@ pub struct Table {
 /// Bytes that make a disk's partition table another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    backup_offset_bytes: u64,
-    backup: Vec<u8>,
-    primary: Vec<u8>,
+    /// Offset and bytes of each copy, in the order in which they are written.
+    copies: [(u64, Vec<u8>); 2],
 }
 
 impl Rewrite {
-    /// Writes backup, then primary, each on stable storage before the next begins.
+    /// Writes one copy, then the other, each on stable storage before the next begins. The system
+    /// has to be told to read them again.
     pub fn write(&self, disk: &mut dyn Disk) -> Result<(), DeviceError> {
-        disk.write(self.backup_offset_bytes, &self.backup)?;
-        disk.flush()?;
-        disk.write(0, &self.primary)?;
-        disk.flush()?;
-        disk.reread_partitions()
+        for (offset_bytes, bytes) in &self.copies {
+            disk.write(*offset_bytes, bytes)?;
+            disk.flush()?;
+        }
+        Ok(())
     }
 }
 
@@ -105,26 +124,33 @@ impl Table {
     /// Reads both copies and takes the primary if it is whole, else the backup.
     pub fn read(disk: &mut dyn Disk) -> Result<Self, GptError> {
         let mut window = Window::read(disk)?;
-        let health = window.blank_what_is_not_whole();
+        let found = window.blank_what_is_not_whole();
+        let [primary, backup] = found.map(|found| found == Found::Whole);
+        let health = Health { primary, backup };
         let facts = disk.facts();
         let (name, block_bytes) = (facts.name.clone(), u64::from(facts.logical_block_bytes));
         if !health.primary && !health.backup {
-            return Err(GptError::None { disk: name });
+            return Err(if found.contains(&Found::Foreign) {
+                GptError::Foreign { disk: name }
+            } else {
+                GptError::None { disk: name }
+            });
         }
-        let found = config(block_bytes)
+        let opened = config(block_bytes)
             .open_from_device(window.clone())
             .map_err(|error| unusable(&name, error))?;
-        let entries = found.partitions().values().map(Entry::from_crate).collect();
+        // An entry without a type is unused, whatever else is in it (UEFI 2.10, table 5.6).
+        let used = opened.partitions().iter().filter(|(_, p)| p.is_used());
         let table = Self {
             disk: name,
-            disk_guid: Guid::from_disk_bytes(found.guid().to_bytes_le()),
-            entries,
+            disk_guid: Guid::from_disk_bytes(opened.guid().to_bytes_le()),
+            entries: used.map(Entry::from_crate).collect(),
             health,
             block_bytes,
             blocks: facts.size_bytes / block_bytes,
             window,
         };
-        table.check_entries(&table.entries)?;
+        table.check_ranges(&table.entries)?;
         Ok(table)
     }
 
@@ -168,14 +194,16 @@ impl Table {
     }
 
     /// The bytes that make this table hold `entries` under `disk_guid`, both copies in their
-    /// places. The first `kept` entries must come out bit for bit as they are on the disk.
+    /// places. They take the slots from the first on, without a gap; the first `kept` must come out
+    /// bit for bit as they are on the disk.
     pub fn rewrite(
         &self,
         disk_guid: Guid,
         entries: &[Entry],
         kept: usize,
     ) -> Result<Rewrite, GptError> {
-        self.check_entries(entries)?;
+        self.check_ranges(entries)?;
+        self.check_apart(entries)?;
         let mut window = self.window.clone();
         window.ensure_protective_mbr();
         let fail = |error| unusable(&self.disk, error);
@@ -193,46 +221,68 @@ impl Table {
         let window = made.write().map_err(fail)?;
         if !self.window.same_entries(&window, kept) {
             let reason = format!("the first {kept} entries would not stay as they are");
-            return Err(GptError::Unusable {
-                disk: self.disk.clone(),
-                reason,
-            });
+            return Err(self.unusable(reason));
         }
-        let (backup_offset_bytes, backup, primary) = window.into_copies();
-        Ok(Rewrite {
-            backup_offset_bytes,
-            backup,
-            primary,
-        })
+        let [primary, backup] = window.into_copies();
+        // Never over the only good copy.
+        let copies = if self.health.backup && !self.health.primary {
+            [primary, backup]
+        } else {
+            [backup, primary]
+        };
+        Ok(Rewrite { copies })
     }
 
-    /// Refuses entries that overlap, run backwards or lie outside the disk.
-    fn check_entries(&self, entries: &[Entry]) -> Result<(), GptError> {
-        let bad = |reason| {
-            Err(GptError::Unusable {
-                disk: self.disk.clone(),
-                reason,
-            })
-        };
+    /// Refuses entries that run backwards or lie outside the disk.
+    fn check_ranges(&self, entries: &[Entry]) -> Result<(), GptError> {
+        let fits =
+            |entry: &Entry| entry.first_lba <= entry.last_lba && entry.last_lba < self.blocks;
+        match entries.iter().find(|entry| !fits(entry)) {
+            None => Ok(()),
+            Some(entry) => Err(self.unusable(format!(
+                "{entry} is not a range of the disk's {} blocks",
+                self.blocks
+            ))),
+        }
+    }
+
+    /// Refuses entries that overlap each other or the table.
+    fn check_apart(&self, entries: &[Entry]) -> Result<(), GptError> {
         let mut spans: Vec<&Entry> = entries.iter().collect();
         spans.sort_by_key(|entry| entry.first_lba);
         let mut free_lba = self.first_usable_lba();
         for entry in spans {
-            if entry.first_lba < free_lba || entry.last_lba < entry.first_lba {
-                return bad(format!(
-                    "partition {:?} at blocks {}-{} overlaps what lies before block {free_lba}",
-                    entry.name, entry.first_lba, entry.last_lba
-                ));
-            }
-            if entry.last_lba >= self.blocks {
-                return bad(format!(
-                    "partition {:?} ends at block {}, the disk has {}",
-                    entry.name, entry.last_lba, self.blocks
-                ));
+            if entry.first_lba < free_lba {
+                return Err(self.unusable(format!(
+                    "{entry} overlaps what lies before block {free_lba}"
+                )));
             }
             free_lba = entry.last_lba + 1;
         }
         Ok(())
+    }
+
+    fn unusable(&self, reason: String) -> GptError {
+        GptError::Unusable {
+            disk: self.disk.clone(),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            number,
+            name,
+            first_lba,
+            last_lba,
+            ..
+        } = self;
+        write!(
+            f,
+            "partition {number} {name:?} at blocks {first_lba}-{last_lba}"
+        )
     }
 }
 
@@ -242,8 +292,14 @@ impl Entry {
         self.last_lba - self.first_lba + 1
     }
 
-    fn from_crate(partition: &Partition) -> Self {
+    /// Whether some block is in both.
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        self.first_lba <= other.last_lba && other.first_lba <= self.last_lba
+    }
+
+    fn from_crate((&number, partition): (&u32, &Partition)) -> Self {
         Self {
+            number,
             type_guid: Guid::from_disk_bytes(partition.part_type_guid.guid.to_bytes_le()),
             guid: Guid::from_disk_bytes(partition.part_guid.to_bytes_le()),
             first_lba: partition.first_lba,

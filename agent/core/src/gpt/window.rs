@@ -4,9 +4,10 @@
 //! sizes it does not know and does not check the array's checksum.
 
 use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
+use std::ops::RangeInclusive;
 
-use super::Health;
-use crate::edges::{DeviceError, Disk};
+use super::GptError;
+use crate::edges::Disk;
 
 /// Bytes of one partition entry; the only size that anyone makes.
 pub(super) const ENTRY_BYTES: usize = 128;
@@ -18,6 +19,25 @@ pub(super) const ARRAY_BYTES: u64 = ENTRY_BYTES as u64 * ENTRIES as u64;
 const HEADER_BYTES: usize = 92;
 /// Where the boot signature of the protective MBR lies.
 const MBR_SIGNATURE: usize = 510;
+
+/// What is found where a copy of the table belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing that a firmware would take for a table.
+    Nothing,
+    /// A header that agrees with its checksum and describes what we do not understand.
+    Foreign,
+    /// Header and array, as we want them.
+    Whole,
+}
+
+/// Where a copy of the table belongs, in blocks.
+struct Spot {
+    header: u64,
+    array: u64,
+    /// What a disk of this size can use besides the table.
+    usable: RangeInclusive<u64>,
+}
 
 /// Head and tail of a disk.
 #[derive(Clone, Debug)]
@@ -32,7 +52,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn read(disk: &mut dyn Disk) -> std::result::Result<Self, DeviceError> {
+    pub(super) fn read(disk: &mut dyn Disk) -> std::result::Result<Self, GptError> {
         let facts = disk.facts();
         let block_bytes = facts.logical_block_bytes as usize;
         let size_bytes = facts.size_bytes / block_bytes as u64 * block_bytes as u64;
@@ -40,12 +60,9 @@ impl Window {
         let mut head = vec![0; 2 * block_bytes + array];
         let mut tail = vec![0; array + block_bytes];
         if size_bytes < (head.len() + tail.len()) as u64 {
-            return Err(DeviceError {
-                device: facts.name.clone(),
-                operation: "read",
-                offset_bytes: 0,
-                length_bytes: size_bytes,
-                reason: "the disk is too small for a partition table".into(),
+            return Err(GptError::TooSmall {
+                disk: facts.name.clone(),
+                size_bytes,
             });
         }
         disk.read(0, &mut head)?;
@@ -59,28 +76,35 @@ impl Window {
         })
     }
 
-    /// Blanks each header that is damaged, or whose array is damaged or elsewhere.
-    pub(super) fn blank_what_is_not_whole(&mut self) -> Health {
+    /// Blanks each header that is not whole, and a backup that is not the primary's copy: of two
+    /// tables the primary is the one that holds. Says what was there, the primary first.
+    pub(super) fn blank_what_is_not_whole(&mut self) -> [Found; 2] {
         let block = self.block_bytes;
         let last_lba = self.size_bytes / block as u64 - 1;
         let array_blocks = (self.tail.len() / block - 1) as u64;
+        let usable = 2 + array_blocks..=last_lba - array_blocks - 1;
+        let spot = |header, array| Spot {
+            header,
+            array,
+            usable: usable.clone(),
+        };
         let array = ARRAY_BYTES as usize;
-        let primary = whole(&self.head[block..], 1, 2, &self.head[2 * block..][..array]);
-        let header = self.tail.len() - block;
-        let tail_array = &self.tail[..array];
-        let backup = whole(
-            &self.tail[header..],
-            last_lba,
-            last_lba - array_blocks,
-            tail_array,
-        );
-        if !primary {
-            self.head[block..2 * block].fill(0);
+        let (mbr_and_header, head_array) = self.head.split_at_mut(2 * block);
+        let (tail_array, backup_header) = self.tail.split_at_mut(array_blocks as usize * block);
+        let primary_header = &mut mbr_and_header[block..];
+        let primary = judge(primary_header, &head_array[..array], &spot(1, 2));
+        let backup_spot = spot(last_lba, last_lba - array_blocks);
+        let mut backup = judge(backup_header, &tail_array[..array], &backup_spot);
+        let both_whole = primary == Found::Whole && backup == Found::Whole;
+        if both_whole && !is_copy(primary_header, backup_header) {
+            backup = Found::Nothing;
         }
-        if !backup {
-            self.tail[header..].fill(0);
+        for (found, header) in [(primary, primary_header), (backup, backup_header)] {
+            if found != Found::Whole {
+                header.fill(0);
+            }
         }
-        Health { primary, backup }
+        [primary, backup]
     }
 
     pub(super) fn blank_all(&mut self) {
@@ -117,13 +141,10 @@ impl Window {
         array.get(..count * ENTRY_BYTES)
     }
 
-    /// Offset and bytes of the backup, then the bytes of the head.
-    pub(super) fn into_copies(self) -> (u64, Vec<u8>, Vec<u8>) {
-        (
-            self.size_bytes - self.tail.len() as u64,
-            self.tail,
-            self.head,
-        )
+    /// Offset and bytes of the primary, then of the backup.
+    pub(super) fn into_copies(self) -> [(u64, Vec<u8>); 2] {
+        let tail_start = self.size_bytes - self.tail.len() as u64;
+        [(0, self.head), (tail_start, self.tail)]
     }
 
     /// The part of the window from `position` on, if the position is in it.
@@ -143,20 +164,58 @@ impl Window {
     }
 }
 
-/// Whether a header is whole, belongs at `lba`, and describes exactly this array.
-fn whole(header: &[u8], lba: u64, array_lba: u64, array: &[u8]) -> bool {
-    let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().unwrap_or_default());
-    let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().unwrap_or_default());
-    let mut covered = header[..HEADER_BYTES].to_vec();
+/// What a header and its array are, if they belong to `spot` (UEFI 2.10, 5.3.2).
+fn judge(header: &[u8], array: &[u8], spot: &Spot) -> Found {
+    let header_bytes = u32_at(header, 12) as usize;
+    let is_header = header.starts_with(b"EFI PART")
+        && (HEADER_BYTES..=header.len()).contains(&header_bytes)
+        && u32_at(header, 16) == header_checksum(&header[..header_bytes])
+        && u64_at(header, 24) == spot.header;
+    if !is_header {
+        return Found::Nothing;
+    }
+    // The copy of a table that was made for a smaller disk lies before the end of this one.
+    let (alternate_lba, is_primary) = (u64_at(header, 32), spot.header == 1);
+    let (first_lba, last_lba) = (u64_at(header, 40), u64_at(header, 48));
+    let is_ours = header_bytes == HEADER_BYTES
+        && if is_primary {
+            alternate_lba > 1
+        } else {
+            alternate_lba == 1
+        }
+        && first_lba <= last_lba
+        && spot.usable.contains(&first_lba)
+        && spot.usable.contains(&last_lba)
+        && u64_at(header, 72) == spot.array
+        && u32_at(header, 80) == ENTRIES
+        && u32_at(header, 84) as usize == ENTRY_BYTES;
+    if !is_ours {
+        return Found::Foreign;
+    }
+    if u32_at(header, 88) == crc32fast::hash(array) {
+        Found::Whole
+    } else {
+        Found::Nothing
+    }
+}
+
+/// Whether two whole headers are of one table: the disk's GUID and the array's checksum.
+fn is_copy(one: &[u8], other: &[u8]) -> bool {
+    one[56..72] == other[56..72] && one[88..92] == other[88..92]
+}
+
+fn header_checksum(header: &[u8]) -> u32 {
+    let mut covered = header.to_vec();
     covered[16..20].fill(0);
-    header.starts_with(b"EFI PART")
-        && u32_at(12) as usize == HEADER_BYTES
-        && u32_at(16) == crc32fast::hash(&covered)
-        && u64_at(24) == lba
-        && u64_at(72) == array_lba
-        && u32_at(80) == ENTRIES
-        && u32_at(84) as usize == ENTRY_BYTES
-        && u32_at(88) == crc32fast::hash(array)
+    crc32fast::hash(&covered)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default())
 }
 
 impl Read for Window {

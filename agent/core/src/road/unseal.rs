@@ -79,6 +79,8 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
     if let Some(rewrite) = &plan.rewrite {
         rewrite.write(disk)?;
     }
+    // Also when the table stays: the run that changed it may have failed right here.
+    disk.reread_partitions()?;
     on.reached(Stage::Unsealed, &plan);
     Ok(Unsealed { plan, resume })
 }
