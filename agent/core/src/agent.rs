@@ -54,6 +54,8 @@ pub struct Agent {
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
+    /// The last stage that the present order reached.
+    reached: Option<Stage>,
 }
 
 /// What a round came to.
@@ -87,6 +89,7 @@ impl Agent {
             fault,
             refusal: None,
             surveyed: false,
+            reached: None,
         }
     }
 
@@ -141,16 +144,10 @@ impl Agent {
             self.fault = Some(failure.fault(None));
             return Err(failure);
         }
+        self.reached = None;
         let outcome = self.obey(&directive, came_up, edges);
         if let Err(failure) = &outcome {
-            let stage = self
-                .home
-                .journal
-                .record()
-                .purposing
-                .as_ref()
-                .map(|_| Stage::Unsealed);
-            let fault = failure.fault(stage);
+            let fault = failure.fault(self.reached);
             self.fault = Some(fault.clone());
             // Kept for the next boot as well, where the disk still allows it.
             let disk = edges.disks[self.home.default.disk].as_mut();
@@ -295,7 +292,13 @@ impl Agent {
                 bytes_per_s: 0,
             },
         );
-        let image = TrustedImage::fetch(edges.link, &purpose.image, &purpose.sources, &self.trust)?;
+        let image = TrustedImage::fetch(
+            edges.link,
+            edges.host,
+            &purpose.image,
+            &purpose.sources,
+            &self.trust,
+        )?;
         let resident = ResidentConfig {
             pool: self.character.pool.clone(),
             controllers: self.character.controllers.clone(),
@@ -315,6 +318,7 @@ impl Agent {
             journal: &mut self.home.journal,
             journal_disk,
             voice: &mut self.voice,
+            reached: &mut self.reached,
         };
         road::travel(plan, &mut on)?;
         Ok(())
@@ -406,6 +410,9 @@ impl Agent {
     }
 
     fn tell(&mut self, edges: &mut Edges<'_>, standing: Standing) {
+        if let Standing::Purposing { stage, .. } = standing {
+            self.reached = Some(stage);
+        }
         self.voice
             .tell(edges.link, edges.host, self.home.journal.record(), standing);
     }

@@ -12,8 +12,15 @@ use repave_protocol::{
 };
 use thiserror::Error;
 
-use crate::edges::{Link, LinkError};
+use crate::edges::{Host, Link, LinkError};
 
+/// How often one part of an image, or one chunk, is asked for, over all sources, before it is given
+/// up.
+pub const FETCH_ATTEMPTS: u32 = 8;
+/// Pause before the second attempt; it doubles with each.
+const FIRST_PAUSE_MS: u64 = 100;
+/// Longest pause between two attempts, jitter apart.
+const LONGEST_PAUSE_MS: u64 = 5_000;
 /// Largest signature layer accepted, in bytes.
 const SIGNATURE_BYTES: usize = 16 * 1024;
 
@@ -31,11 +38,13 @@ pub struct TrustedImage {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ImageError {
     /// No source gave a usable answer; the last one's is told.
-    #[error("no source of {sources} has the {what}")]
+    #[error("{what} could not be had in {attempts} attempts over {sources} sources")]
     Unavailable {
         /// Which part.
         what: &'static str,
-        /// How many sources were tried.
+        /// Attempts made.
+        attempts: u32,
+        /// Sources that the directive named.
         sources: usize,
         /// What the last one said.
         #[source]
@@ -73,6 +82,7 @@ impl TrustedImage {
     /// Fetches and checks everything but the index pages and the chunks.
     pub fn fetch(
         link: &mut dyn Link,
+        host: &mut dyn Host,
         reference: &ImageReference,
         sources: &[String],
         trust: &TrustDocument,
@@ -83,7 +93,7 @@ impl TrustedImage {
             });
         }
         let mut blob = |what, sha256: &Sha256, limit| {
-            first_good(sources, what, |source| {
+            first_good(sources, what, &mut pauses(host), |source| {
                 let bytes = link.blob(source, sha256, limit)?;
                 matches_digest(source, &bytes, sha256).map(|()| bytes)
             })
@@ -111,7 +121,7 @@ impl TrustedImage {
         let manifest = ValidManifest::parse(&config)?;
         check_name(reference, &manifest)?;
         let index = &manifest.manifest().index;
-        let root = first_good(sources, "index root", |source| {
+        let root = first_good(sources, "index root", &mut pauses(host), |source| {
             let length = index.root_bytes as usize;
             let bytes = link.blob_range(source, &oci.index.sha256, 0, length)?;
             matches_digest(source, &bytes, &index.root_sha256).map(|()| bytes)
@@ -130,13 +140,14 @@ impl TrustedImage {
     pub fn page_with(
         &self,
         link: &mut dyn Link,
+        host: &mut dyn Host,
         chunk: u64,
     ) -> Result<Option<IndexPage>, ImageError> {
         let number = self.root.page_of(chunk);
         let Some(reference) = self.root.page(number) else {
             return Ok(None);
         };
-        let bytes = first_good(&self.sources, "index page", |source| {
+        let bytes = first_good(&self.sources, "index page", &mut pauses(host), |source| {
             let length = reference.len_bytes as usize;
             let bytes = link.blob_range(
                 source,
@@ -179,17 +190,21 @@ impl TrustedImage {
     }
 }
 
-/// Asks one source after the other, each once: whoever retries starts over from status.
+/// Asks one source after the other, and all of them again, with a pause before each further attempt.
 fn first_good<T>(
     sources: &[String],
     what: &'static str,
+    pause: &mut dyn FnMut(u32),
     mut ask: impl FnMut(&str) -> Result<T, LinkError>,
 ) -> Result<T, ImageError> {
     let mut last = LinkError {
         peer: String::new(),
         reason: "no source was named".into(),
     };
-    for source in sources {
+    for (source, attempts) in sources.iter().cycle().zip(0..FETCH_ATTEMPTS) {
+        if attempts > 0 {
+            pause(attempts);
+        }
         match ask(source) {
             Ok(value) => return Ok(value),
             Err(error) => last = error,
@@ -197,9 +212,29 @@ fn first_good<T>(
     }
     Err(ImageError::Unavailable {
         what,
+        attempts: FETCH_ATTEMPTS,
         sources: sources.len(),
         last,
     })
+}
+
+/// Pauses by a host's clock, by the number of attempts that failed.
+fn pauses(host: &mut dyn Host) -> impl FnMut(u32) {
+    |attempts| {
+        let [a, b, c, d, e, f, g, h, ..] = host.entropy();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        host.sleep(pause_ms(attempts, seed));
+    }
+}
+
+/// Nothing before the first attempt; then doubling, with up to half as much again by `seed`.
+pub(crate) fn pause_ms(attempts: u32, seed: u64) -> u64 {
+    let Some(doublings) = attempts.checked_sub(1) else {
+        return 0;
+    };
+    let pause = (FIRST_PAUSE_MS << doublings.min(16)).min(LONGEST_PAUSE_MS);
+    // Knuth's multiplicative hash: neighbouring chunks land far apart.
+    pause + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (pause / 2)
 }
 
 fn matches_digest(source: &str, bytes: &[u8], wanted: &Sha256) -> Result<(), LinkError> {
@@ -226,4 +261,50 @@ fn check_name(reference: &ImageReference, manifest: &ValidManifest) -> Result<()
         wanted: format!("{} version {}", reference.name, reference.version),
         found: format!("{} version {}", manifest.name, manifest.version),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(failures: usize) -> (Result<usize, ImageError>, Vec<String>, Vec<u32>) {
+        let sources = ["a", "b", "c"].map(String::from);
+        let (mut asked, mut paused) = (Vec::new(), Vec::new());
+        let outcome = first_good(&sources, "page", &mut |n| paused.push(n), |source| {
+            asked.push(source.to_owned());
+            if asked.len() > failures {
+                return Ok(asked.len());
+            }
+            Err(LinkError {
+                peer: source.into(),
+                reason: "connection reset".into(),
+            })
+        });
+        (outcome, asked, paused)
+    }
+
+    #[test]
+    fn every_source_is_asked_again_after_a_pause() {
+        assert_eq!(check(0), (Ok(1), vec!["a".into()], vec![]));
+        let (outcome, asked, paused) = check(4);
+        assert_eq!(outcome, Ok(5));
+        assert_eq!(asked, ["a", "b", "c", "a", "b"]);
+        assert_eq!(paused, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn attempts_end() {
+        let (outcome, asked, paused) = check(usize::MAX);
+        assert_eq!(asked.len(), FETCH_ATTEMPTS as usize);
+        assert_eq!(paused.len(), FETCH_ATTEMPTS as usize - 1);
+        let error = outcome.unwrap_err().to_string();
+        assert_eq!(error, "page could not be had in 8 attempts over 3 sources");
+    }
+
+    #[test]
+    fn pauses_double_to_their_limit_and_spread_by_half() {
+        let least: Vec<u64> = (0..9).map(|attempts| pause_ms(attempts, 0)).collect();
+        assert_eq!(least, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert!((1..100).all(|seed| (5000..7500).contains(&pause_ms(8, seed))));
+    }
 }

@@ -12,6 +12,16 @@ fn sound<T>(outcome: Result<T, Violation>) -> T {
     outcome.unwrap_or_else(|violation| panic!("{violation}"))
 }
 
+/// The stage with which the last failure was told.
+fn last_stage(world: &World) -> Option<Stage> {
+    let machine = world.machine.borrow();
+    let mut statuses = machine.controller.statuses.iter().rev();
+    statuses.find_map(|status| match &status.standing {
+        Standing::Failed { fault } => Some(fault.stage),
+        _ => None,
+    })?
+}
+
 /// A server in default that has accepted an order and answered it.
 fn staying(seed: u64) -> World {
     let mut world = World::new(Spec::new(seed));
@@ -87,6 +97,7 @@ fn without_sources_the_failure_is_told_until_they_are_back() {
     let web = world.publish(&ImageSpec::new("web", 1));
     let generation = world.order_image(&web);
     assert_eq!(sound(world.run_until_failed()), "image-unavailable");
+    assert_eq!(last_stage(&world), Some(Stage::Accepted));
     assert_eq!(world.target_writes(), 0);
     world.machine.borrow_mut().controller.sources_are_down = false;
     sound(world.run_until_up(generation));
@@ -145,6 +156,7 @@ fn a_disk_that_kept_other_bytes_is_found_out_and_written_again() {
     let generation = world.order_image(&web);
     world.machine.borrow_mut().media[0].lie_at((4 << 20) + (200 << 10));
     assert_eq!(sound(world.run_until_failed()), "read-back");
+    assert_eq!(last_stage(&world), Some(Stage::Written));
     sound(world.run_until_up(generation));
 }
 
@@ -349,7 +361,7 @@ fn a_device_error_at_every_effect_is_told_and_got_over() {
 
 #[test]
 fn a_device_error_while_sealing_leaves_no_unsealed_esp() {
-    let mut world = World::new(Spec::new(19));
+    let world = World::new(Spec::new(19));
     let web = world.publish(&ImageSpec::new("web", 1));
     let generation = world.order_image(&web);
     let effects = {
@@ -382,6 +394,9 @@ fn a_device_error_while_sealing_leaves_no_unsealed_esp() {
         let (disk, at, _) = find(&machine, web.manifest.partitions[0].guid).unwrap();
         let head = machine.media[disk].durable_bytes(at..at + 4096);
         assert!(!is_mountable_esp(&head), "effect {number} failed");
+        drop(machine);
+        sound(world.run_until_failed());
+        assert_eq!(last_stage(&world), Some(Stage::Configured));
     }
     // Two writes and two flushes of the head, a write and a flush of the journal.
     assert_eq!(failed_sealings, 6);

@@ -16,7 +16,7 @@ pub use seal::Sealed;
 pub use unseal::Unsealed;
 pub use write::Written;
 
-use crate::edges::{Edges, Link, Workers};
+use crate::edges::{Edges, Host, Link, Workers};
 use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::plan::Plan;
@@ -36,12 +36,15 @@ pub struct Traveller<'a, 'e> {
     pub journal_disk: usize,
     /// The server's voice.
     pub voice: &'a mut Voice,
+    /// The last stage that was reached.
+    pub reached: &'a mut Option<Stage>,
 }
 
 impl Traveller<'_, '_> {
     /// Tells the controller that a stage was reached.
     fn reached(&mut self, stage: Stage, plan: &Plan) {
         log::info!("{}", stage_words(stage));
+        *self.reached = Some(stage);
         let total_bytes = plan.total_bytes();
         let done_bytes = if stage >= Stage::Written {
             total_bytes
@@ -73,7 +76,7 @@ impl Traveller<'_, '_> {
         let (voice, record) = (&mut *self.voice, self.journal.record());
         let host = &mut *self.edges.host;
         let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
-        let mut watch = |link: &mut dyn Link, done_bytes: u64| {
+        let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
             let now_ms = host.uptime_ms();
             let passed_ms = now_ms.saturating_sub(told_ms);
             if passed_ms < PROGRESS_MS {
@@ -89,7 +92,7 @@ impl Traveller<'_, '_> {
             };
             voice.tell(link, host, record, standing);
         };
-        run(&mut transfer, self.edges.link, workers, &mut watch)?;
+        run(&mut transfer, self.edges.link, host, workers, &mut watch)?;
         Ok(transfer.into_settled())
     }
 }

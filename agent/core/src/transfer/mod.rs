@@ -13,15 +13,8 @@ use thiserror::Error;
 pub(crate) use run::run;
 
 use crate::edges::{Completion, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError};
-use crate::image::{ImageError, TrustedImage};
+use crate::image::{FETCH_ATTEMPTS, ImageError, TrustedImage, pause_ms};
 use crate::plan::Extent;
-
-/// How often one chunk is asked for, over all sources, before the transfer is given up.
-pub const FETCH_ATTEMPTS: u32 = 8;
-/// Pause before the second attempt; it doubles with each.
-const FIRST_PAUSE_MS: u64 = 100;
-/// Longest pause between two attempts, jitter apart.
-const LONGEST_PAUSE_MS: u64 = 5_000;
 
 /// Why a transfer was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -377,16 +370,6 @@ impl Task {
             sha256,
         }
     }
-}
-
-/// Nothing before the first attempt; then doubling, with up to half as much again by `seed`.
-fn pause_ms(attempts: u32, seed: u64) -> u64 {
-    let Some(doublings) = attempts.checked_sub(1) else {
-        return 0;
-    };
-    let pause = (FIRST_PAUSE_MS << doublings.min(16)).min(LONGEST_PAUSE_MS);
-    // Knuth's multiplicative hash: neighbouring chunks land far apart.
-    pause + seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (pause / 2)
 }
 
 fn crc32_of_zeroes(length_bytes: u32) -> u32 {

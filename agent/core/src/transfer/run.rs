@@ -7,17 +7,21 @@ use std::collections::VecDeque;
 use repave_image::{Chunk, IndexPage};
 
 use super::{Transfer, TransferError};
-use crate::edges::{Link, Slot, Workers};
+use crate::edges::{Host, Link, Slot, Workers};
 use crate::image::TrustedImage;
+
+/// Is told the bytes done.
+pub(crate) type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
 
 /// Runs `transfer` to its end. `watch` is told the bytes done after each completion.
 pub(crate) fn run(
     transfer: &mut Transfer<'_>,
     link: &mut dyn Link,
+    host: &mut dyn Host,
     workers: &mut dyn Workers,
-    watch: &mut dyn FnMut(&mut dyn Link, u64),
+    watch: &mut Watch<'_>,
 ) -> Result<(), TransferError> {
-    let outcome = crank(transfer, link, workers, watch);
+    let outcome = crank(transfer, link, host, workers, watch);
     if outcome.is_err() {
         let mut drained = std::mem::take(&mut transfer.tasks);
         while !drained.is_empty() {
@@ -30,14 +34,15 @@ pub(crate) fn run(
 fn crank(
     transfer: &mut Transfer<'_>,
     link: &mut dyn Link,
+    host: &mut dyn Host,
     workers: &mut dyn Workers,
-    watch: &mut dyn FnMut(&mut dyn Link, u64),
+    watch: &mut Watch<'_>,
 ) -> Result<(), TransferError> {
     let mut free: VecDeque<Slot> = (0..workers.slots()).map(Slot).collect();
     let mut pages = Pages::default();
     loop {
         while let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk()) {
-            let content = pages.chunk(transfer.image, link, chunk)?;
+            let content = pages.chunk(transfer.image, link, host, chunk)?;
             let job = transfer
                 .begin(slot, chunk, content)
                 .ok_or(TransferError::NoPlace { chunk })?;
@@ -53,7 +58,7 @@ fn crank(
             Some(job) => workers.submit(job),
             None => free.push_back(slot),
         }
-        watch(link, transfer.done_bytes());
+        watch(link, host, transfer.done_bytes());
     }
 }
 
@@ -68,12 +73,13 @@ impl Pages {
         &mut self,
         image: &TrustedImage,
         link: &mut dyn Link,
+        host: &mut dyn Host,
         chunk: u64,
     ) -> Result<Chunk, TransferError> {
         let number = image.root().page_of(chunk);
         let page = match self.current.take() {
             Some((current, page)) if current == number => page,
-            _ => image.page_with(link, chunk)?,
+            _ => image.page_with(link, host, chunk)?,
         };
         let content = match &page {
             // A page that is not stored has zeroes only.
