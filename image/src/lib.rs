@@ -5,6 +5,7 @@
 //! `repave-image-codec`. Everything parsed here is hostile input, also when it is signed.
 
 mod default_side;
+mod file_system;
 mod index;
 mod layout;
 pub mod limits;
@@ -15,6 +16,7 @@ mod text;
 mod valid;
 
 pub use default_side::{DEFAULT_PARTITION, STATE_PARTITION, STATE_TYPE};
+pub use file_system::{SUPERBLOCK_HEAD_BYTES, Superblock};
 pub use index::{Chunk, IndexPage, IndexRoot, PageReference, StoredChunk};
 pub use index::{encode_page, encode_root, pages_of, root_bytes_of};
 pub use layout::{Layout, OCI_LAYOUT_FILE, marks_layout};

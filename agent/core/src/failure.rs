@@ -93,7 +93,7 @@ impl Failure {
                 | PlanError::KexecOnly { .. }
                 | PlanError::NoKexec,
             ) => Blame::Controller,
-            Self::Plan(PlanError::Gpt(_)) => Blame::Device,
+            Self::Plan(PlanError::Gpt(_) | PlanError::Device(_)) => Blame::Device,
             Self::Image(ImageError::Unavailable { .. } | ImageError::NoSource { .. }) => {
                 Blame::Network
             }
@@ -182,6 +182,8 @@ const fn plan_code(error: &PlanError) -> &'static str {
         PlanError::OtherBlockSize { .. } => "other-block-size",
         PlanError::TooSmall { .. } => "target-too-small",
         PlanError::DuplicateGuid { .. } => "duplicate-guid",
+        PlanError::DuplicateFileSystem { .. } => "duplicate-file-system",
+        PlanError::Device(_) => "disk",
         PlanError::Gpt(_) => "partition-table",
         PlanError::Settings(_) => "settings-refused",
         PlanError::KexecOnly { .. } => "kexec-only",

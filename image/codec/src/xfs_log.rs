@@ -3,7 +3,6 @@
 
 use std::io;
 
-use crate::file_system::{be32, be64};
 use crate::source::Window;
 
 /// The kernel's fs/xfs/libxfs/xfs_log_format.h: a record header begins with this, and no other
@@ -74,6 +73,16 @@ fn newest_record(partition: &Window, start_bytes: u64, len_bytes: u64) -> io::Re
         offset += len as u64;
     }
     Ok(newest.map(|(_, at)| at))
+}
+
+fn be32(bytes: &[u8], at: usize) -> u32 {
+    let mut array = [0; 4];
+    array.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_be_bytes(array)
+}
+
+fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from(be32(bytes, at)) << 32 | u64::from(be32(bytes, at + 4))
 }
 
 #[cfg(test)]

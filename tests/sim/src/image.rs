@@ -202,7 +202,8 @@ fn manifest(spec: &ImageSpec, mut guids: Chance, index: IndexReference) -> Image
     let mut partition = |name: &str, role, type_guid, size_bytes: u64, kind| {
         let mut guid = [0; 16];
         guid.copy_from_slice(&guids.bytes()[..16]);
-        let uuid = format!("{:08x}", guids.draw() as u32);
+        let id = guids.draw() as u32;
+        let uuid = format!("{:04X}-{:04X}", id >> 16, id & 0xffff);
         let made = Partition {
             name: format!("{}-{name}", spec.name),
             role,

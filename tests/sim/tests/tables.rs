@@ -1,6 +1,6 @@
 //! Partition tables that others damaged or made: what is read of them, in which order a new one is
 //! written, and what of the default side is refused. Against a disk on the bench; only what the
-//! kernel makes of a new table takes a server.
+//! kernel makes of a new table, and what the planner makes of others', take a server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,8 +8,8 @@ use repave_core::default_side::{DefaultSide, NoDefaultSide};
 use repave_core::edges::{DeviceError, Disk};
 use repave_core::gpt::{Entry, GptError, Health, Table};
 use repave_image::{DEFAULT_PARTITION, STATE_PARTITION};
-use repave_protocol::{Disk as Facts, Guid, Order};
-use repave_sim::{ImageSpec, Spec, Violation, World};
+use repave_protocol::{Disk as Facts, DiskSelector, Guid, Order};
+use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
 
 const BLOCK: usize = 512;
 const BLOCKS: usize = 8192;
@@ -124,6 +124,34 @@ fn server() -> Bench {
         entry(4, "root", 5000),
     ];
     Bench::with(guid(77), &entries)
+}
+
+/// A server with further disks of 4 MiB and 8 MiB beside its own.
+fn world() -> World {
+    let disks = vec![
+        DiskSpec::new("first", 8),
+        DiskSpec::new("second", 4),
+        DiskSpec::new("third", 8),
+        DiskSpec::new("fourth", 8),
+    ];
+    World::new(Spec {
+        disks,
+        ..Spec::new(1)
+    })
+}
+
+/// How a purpose for the first disk is refused while `second` is the second.
+fn refused_beside(world: &mut World, second: &Bench) -> String {
+    let web = world.publish(&ImageSpec::new("web", 1));
+    {
+        let medium = &mut world.machine.borrow_mut().media[1];
+        medium.write(0, &second.bytes);
+        medium.flush();
+    }
+    world.order_image(&web);
+    let told = sound(world.run_until_failed());
+    assert_eq!(world.target_writes(), 0);
+    told
 }
 
 /// Where the `number`th entry begins in an array.
@@ -273,4 +301,61 @@ fn partitions_that_the_kernel_held_on_to_are_read_again_by_the_next_run() {
         world.count_events("reread") > rereads,
         "the table was as planned already, the kernel did not know it"
     );
+}
+
+#[test]
+fn a_file_system_of_the_image_on_another_disk_is_refused() {
+    let mut world = world();
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let uuid = &web.manifest.partitions[0]
+        .file_system
+        .as_ref()
+        .unwrap()
+        .uuid;
+    let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap();
+    let mut bench = Bench::with(guid(77), &[entry(1, "old", 2048), entry(2, "esp", 4000)]);
+    // A boot sector of FAT32: jump, sector and cluster size, reserved sectors, FATs, medium.
+    let sector = &mut bench.bytes[4000 * BLOCK..][..BLOCK];
+    sector[0] = 0xeb;
+    sector[11..17].copy_from_slice(&[0, 2, 1, 32, 0, 2]);
+    sector[21] = 0xf8;
+    sector[67..71].copy_from_slice(&id.to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    assert_eq!(refused_beside(&mut world, &bench), "duplicate-file-system");
+}
+
+#[test]
+fn another_disk_whose_table_cannot_be_used_is_refused() {
+    let mut shape = server();
+    shape.forge_header(BLOCK, 80, &256_u32.to_le_bytes());
+    shape.forge_header(BACKUP, 80, &256_u32.to_le_bytes());
+    let mut range = server();
+    range.forge_array(|array| array[slot(4) + 40..][..8].fill(0xff));
+    for bench in [shape, range] {
+        assert_eq!(refused_beside(&mut world(), &bench), "partition-table");
+    }
+}
+
+#[test]
+fn a_target_that_is_there_twice_is_not_guessed() {
+    let mut world = world();
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let mut purpose = World::purpose(&web);
+    purpose.disk = Some(DiskSelector {
+        serial: Some("third".into()),
+        ..DiskSelector::default()
+    });
+    let generation = world.order(Order::Purpose(Box::new(purpose)));
+    sound(world.run_until_up(generation));
+    {
+        let media = &mut world.machine.borrow_mut().media;
+        let bytes = media[2].durable_bytes(0..8 << 20);
+        media[3].write(0, &bytes);
+        media[3].flush();
+    }
+    world.pull_plug();
+    assert_eq!(sound(world.run_until_failed()), "not-sealed");
+    let machine = world.machine.borrow();
+    let named = |line: &String| line.contains("both sim2 and sim3");
+    assert!(machine.events.lines().iter().any(named));
 }

@@ -107,21 +107,34 @@ pub fn arm(
     }))
 }
 
-/// The one disk that the seal names and that still has the boot partition.
+/// The one disk that the seal names and that still has the boot partition. Two of them refuse: one
+/// is a copy, and nobody here can tell which.
 fn find_disk(seal: &Seal, edges: &mut Edges<'_>) -> Result<(usize, Table), Failure> {
+    let not_sealed = |found| Failure::NotSealed {
+        wanted: seal.generation,
+        found,
+    };
+    let mut found: Option<(usize, Table, String)> = None;
     for (number, disk) in edges.disks.iter_mut().enumerate() {
         if let Ok(table) = Table::read(disk.as_mut())
             && table.disk_guid == seal.boot.disk
             && table.find(seal.boot.partition).is_some()
         {
-            return Ok((number, table));
+            let name = disk.facts().name.clone();
+            if let Some((.., first)) = found {
+                return Err(not_sealed(format!(
+                    "on disk {}, which is both {first} and {name}; detach the copy",
+                    seal.boot.disk
+                )));
+            }
+            found = Some((number, table, name));
         }
     }
-    Err(Failure::NotSealed {
-        wanted: seal.generation,
-        found: format!(
+    let Some((number, table, _)) = found else {
+        return Err(not_sealed(format!(
             "on disk {}, which is not attached or lost its partitions",
             seal.boot.disk
-        ),
-    })
+        )));
+    };
+    Ok((number, table))
 }

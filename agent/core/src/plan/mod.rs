@@ -2,12 +2,14 @@
 //! a trusted image and what the disks hold; whatever does not fit is refused here, by name, before
 //! a byte of the target changes.
 
+mod twins;
+
 use repave_image::{Architecture, ESP_TYPE, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
 use crate::default_side::DefaultSide;
-use crate::edges::{Disk, Volume};
+use crate::edges::{DeviceError, Disk, Volume};
 use crate::gpt::{Entry, GptError, Rewrite, Table};
 use crate::image::TrustedImage;
 use crate::journal::{BootPlan, KexecPlan};
@@ -77,6 +79,21 @@ pub enum PlanError {
         /// The other partition's name.
         partition: String,
     },
+    /// A file system's UUID of the image is somewhere that is not the target.
+    #[error(
+        "file system {uuid} of the image is also on {disk} as {partition:?}; the target could mount the wrong one"
+    )]
+    DuplicateFileSystem {
+        /// The UUID.
+        uuid: String,
+        /// The other disk.
+        disk: String,
+        /// The other partition's name.
+        partition: String,
+    },
+    /// A partition that could not be looked into.
+    #[error("partition could not be read")]
+    Device(#[from] DeviceError),
     /// A partition table that cannot be used.
     #[error("partition table refused")]
     Gpt(#[from] GptError),
@@ -169,7 +186,7 @@ impl Plan {
             &manifest.partitions,
             &disks[disk].facts().name,
         )?;
-        check_foreign_guids(disk, kept, &table, &manifest.partitions, disks)?;
+        twins::check(disk, &table, &entries[..kept], &manifest.partitions, disks)?;
         let extents = extents(&table, &entries[kept..], &manifest.partitions);
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite = changed
@@ -357,34 +374,6 @@ fn extents(table: &Table, entries: &[Entry], partitions: &[Partition]) -> Vec<Ex
         first_chunk: partition.first_chunk,
     };
     places.map(extent).collect()
-}
-
-/// Refuses an image one of whose GUIDs is on another disk, or on the default side.
-fn check_foreign_guids(
-    target: usize,
-    kept: usize,
-    table: &Table,
-    partitions: &[Partition],
-    disks: &mut [Box<dyn Disk + '_>],
-) -> Result<(), PlanError> {
-    let own = |guid: Guid| partitions.iter().any(|partition| partition.guid == guid);
-    for (number, disk) in disks.iter_mut().enumerate() {
-        let entries = if number == target {
-            table.entries[..kept].to_vec()
-        } else {
-            Table::read(disk.as_mut())
-                .map(|table| table.entries)
-                .unwrap_or_default()
-        };
-        if let Some(twin) = entries.iter().find(|entry| own(entry.guid)) {
-            return Err(PlanError::DuplicateGuid {
-                guid: twin.guid,
-                disk: disk.facts().name.clone(),
-                partition: twin.name.clone(),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn volume(disk: usize, extent: &Extent, partition: &Partition) -> Volume {
