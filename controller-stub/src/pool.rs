@@ -159,7 +159,7 @@ impl Pool {
     }
 
     /// Answers the status of record `index`. An answer that would only be `wait` is held back,
-    /// unless `now` demands one. `faulty` stands in for the script; `spoiled` goes on record.
+    /// unless `now` demands one, or the server only tells of its progress and goes on. `faulty` stands in for the script; `spoiled` goes on record.
     pub(crate) fn answer(
         &mut self,
         index: usize,
@@ -191,7 +191,8 @@ impl Pool {
             Answer::Repeat => server.repeat(&status, &scenario),
             _ => server.decide(&status, &scenario),
         };
-        if answer == Answer::Genuine && matches!(order, Order::Wait { .. }) && !now {
+        let waits = matches!(order, Order::Wait { .. }) && listens(&status);
+        if answer == Answer::Genuine && waits && !now {
             return Reply::Hold;
         }
         if scripted {

@@ -152,6 +152,21 @@ fn a_held_status_is_answered_as_soon_as_there_is_news() {
 }
 
 #[test]
+fn a_status_that_only_tells_of_progress_is_never_held() {
+    let stub = start(Scenario {
+        poll_ms: 3_600_000,
+        ..Scenario::default()
+    });
+    let mut device = Device::new(&stub, 1);
+    let id = device.id();
+    stub.approve(id);
+    stub.set_script(id, vec![Answer::Order(purpose("web"))]);
+    assert_eq!(device.report(Standing::Idle), Ok((1, purpose("web"))));
+    // The stub itself has no wish for it, and would hold a question.
+    assert_eq!(device.report(at(Stage::Accepted)), Ok((2, WAIT)));
+}
+
+#[test]
 fn a_status_that_was_overtaken_gets_no_answer_and_takes_no_generation() {
     let stub = start(Scenario {
         poll_ms: 3_600_000,

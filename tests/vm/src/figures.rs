@@ -7,7 +7,7 @@ use repave_controller_stub::{Stub, TimelineEvent};
 use repave_protocol::{ServerId, Side};
 
 /// What the agent says of its memory when it leaves, before the number of KiB.
-const PEAK_MEMORY: &str = "peak memory ";
+const PEAK_MEMORY: &str = "peak memory of the agent was ";
 /// DESIGN's bar for it.
 const PEAK_MEMORY_BAR_KIB: u64 = 64 * 1024;
 

@@ -5,7 +5,6 @@ use repave_controller_stub::{Event, Scenario};
 use repave_qemu::net::{Nic, free_port};
 use repave_vm::{Lab, TargetImage, proof, say};
 
-const MEMORY_MIB: u32 = 512;
 const DISK_MIB: u64 = 1024;
 
 #[test]
@@ -15,7 +14,6 @@ fn a_row_survives_a_power_cycle_since_nothing_is_written_again() -> Result<()> {
     let db = lab.import("db", &TargetImage::build("db")?)?;
     let port = free_port()?;
     let mut spec = lab.bare("database");
-    spec.memory_mib = MEMORY_MIB;
     spec.disks.push(lab.burn("database", DISK_MIB)?);
     spec.nics.push(Nic::slirp().forward(port, 5432));
     let mut server = lab.server(spec)?;

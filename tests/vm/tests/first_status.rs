@@ -26,6 +26,8 @@ fn the_clock_says_1970_and_the_controller_has_only_a_name() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut spec = NamespaceSpec::new(folder.path());
     spec.outside_names = vec![CONTROLLER.into()];
+    // dnsmasq would look for three seconds whether an address is in use.
+    spec.dnsmasq_args = vec!["--no-ping".into()];
     let namespace = Namespace::new(&spec)?;
     let address = IpAddr::from(namespace.outside());
     let lab = Lab::at("name", address, CONTROLLER, Scenario::default())?;

@@ -12,7 +12,9 @@ const TARGET: &str = "Repave target";
 fn a_whole_road_in_192_mib_and_a_power_cycle_of_the_target() -> Result<()> {
     let lab = Lab::new("road", Scenario::default())?;
     let tiny = lab.import("tiny", &TargetImage::build("tiny")?)?;
-    let mut server = lab.server(lab.spec("road")?)?;
+    let mut spec = lab.spec("road")?;
+    spec.memory_mib = 192;
+    let mut server = lab.server(spec)?;
     let default_partition = server.disk()?.default_partition()?;
     server.power_on()?;
     let first = server.first_status()?;
@@ -45,12 +47,12 @@ fn a_whole_road_in_192_mib_and_a_power_cycle_of_the_target() -> Result<()> {
         .count();
     assert_eq!(rewritten, 0, "a server that is what it should be is booted, not written");
     assert_eq!(up.status.seal.map(|seal| seal.generation), Some(sealed.generation));
+    say(&server.figures()?.to_string());
     server.kill()?;
 
     assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
     let told = lab.stub().records().into_iter().filter_map(|r| r.status.default_partition);
     told.for_each(|digest| assert_eq!(digest, default_partition));
-    say(&server.figures()?.to_string());
     lab.finish()
 }
 

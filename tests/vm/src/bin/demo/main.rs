@@ -27,8 +27,6 @@ use signal_hook::flag;
 use crate::road::{Interrupted, Road, arrive};
 use crate::screen::Screen;
 
-/// What a Debian with PostgreSQL is comfortable in.
-const MEMORY_MIB: u32 = 512;
 /// Room for the default side and the larger of the two images.
 const DISK_MIB: u64 = 1024;
 const INTERRUPTED: u8 = 130;
@@ -87,7 +85,6 @@ fn demo(screen: &mut Screen, stop: &AtomicBool) -> Result<()> {
     let burned = lab.burn("default", DISK_MIB).context("burning the default disk")?;
     let server = |name: &str, web_port, db_port| -> Result<Road<'_>> {
         let mut spec = lab.bare(name);
-        spec.memory_mib = MEMORY_MIB;
         let path = lab.dir().join(format!("{name}.img"));
         spec.disks.push(Disk::copy(burned.path(), path)?.serial(name.to_uppercase()));
         spec.nics.push(Nic::slirp().forward(web_port, 80).forward(db_port, 5432));
@@ -119,7 +116,7 @@ fn demo(screen: &mut Screen, stop: &AtomicBool) -> Result<()> {
     prove_db(screen, first_db_port, "db-2", &stopped)
         .or_else(|error| interrupted_or(error, stop))?;
 
-    lab.check_oracle().context("what the servers reported")?;
+    lab.finish().context("what the servers reported")?;
     let figures = roads.iter().map(Road::figures).collect::<Result<Vec<_>>>()?;
     report::write(&folder.join("report.json"), &figures).context("writing the report")?;
     report::show(&figures, screen);
