@@ -36,12 +36,16 @@ const MAX_IDLE_CONNECTIONS: usize = 10;
 /// A kept connection is not used again after this; servers and NATs drop idle ones silently.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(25);
 
+/// A range may take longer by its length at this rate: a slow line is no fault.
+const LEAST_BYTES_PER_S: u64 = 16 * 1024;
+
 /// How long a request may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Looking the name up, and then again for connecting, TLS included.
     pub connect: Duration,
-    /// A whole `get` or `get_range`, from the look-up to the last byte.
+    /// A whole `get`, from the look-up to the last byte; a `get_range` may take longer by its length
+    /// at 16 KiB/s.
     pub transfer: Duration,
 }
 
@@ -115,7 +119,8 @@ impl Client {
 
     /// Gets a whole body of at most `max_bytes`.
     pub fn get(&self, url: &str, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
-        let exchange = || read_whole(self.send_get(url, None)?, max_bytes, self.transfer);
+        let limit = self.transfer;
+        let exchange = || read_whole(self.send_get(url, None, limit)?, max_bytes, limit);
         exchange().map_err(|fault| HttpError::new(url, fault))
     }
 
@@ -135,28 +140,42 @@ impl Client {
             let last = offset_bytes
                 .checked_add(len_bytes - 1)
                 .ok_or(Fault::RangeOverflow)?;
-            let response = self.send_get(url, Some(format!("bytes={offset_bytes}-{last}")))?;
+            let range = format!("bytes={offset_bytes}-{last}");
+            let limit = range_limit(self.transfer, len_bytes);
+            let response = self.send_get(url, Some(range), limit)?;
             let expected = Expected::Range {
                 first: offset_bytes,
                 last,
             };
-            let mut reader = reader(response, expected, self.transfer)?;
-            answer::read_exactly(&mut reader, into, self.transfer)
+            let mut reader = reader(response, expected, limit)?;
+            answer::read_exactly(&mut reader, into, limit)
         };
         exchange().map_err(|fault| HttpError::new(url, fault))
     }
 
-    fn send_get(&self, url: &str, range: Option<String>) -> Result<Response<Body>, Fault> {
+    fn send_get(
+        &self,
+        url: &str,
+        range: Option<String>,
+        limit: Duration,
+    ) -> Result<Response<Body>, Fault> {
         error::check_scheme(url, &["https", "http"])?;
         let mut request = self.agent.get(url);
         if let Some(range) = range {
             request = request.header("Range", range);
         }
-        let request = request.config().timeout_global(Some(self.transfer)).build();
+        let request = request.config().timeout_global(Some(limit)).build();
         request
             .call()
-            .map_err(|error| Fault::of_request(error, self.transfer))
+            .map_err(|error| Fault::of_request(error, limit))
     }
+}
+
+/// How long a range of `length_bytes` may take.
+fn range_limit(transfer: Duration, length_bytes: u64) -> Duration {
+    transfer.saturating_add(Duration::from_millis(
+        length_bytes.saturating_mul(1000) / LEAST_BYTES_PER_S,
+    ))
 }
 
 fn read_whole(
@@ -190,4 +209,18 @@ fn reader(
 /// The provider of cryptography, named here so that no default is looked up at run time.
 fn crypto_provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Timeouts, range_limit};
+
+    #[test]
+    fn a_longer_range_may_take_longer() {
+        let limit_ms = |bytes| range_limit(Timeouts::default().transfer, bytes).as_millis();
+        assert_eq!(limit_ms(1), 60_000);
+        assert_eq!(limit_ms(16 * 1024), 61_000);
+        assert_eq!(limit_ms(4 << 20), 60_000 + 256_000);
+        assert!(limit_ms(u64::MAX) > 60_000);
+    }
 }
