@@ -71,12 +71,6 @@ pub enum Failure {
         /// How often.
         attempts: u32,
     },
-    /// The server did not leave although nothing failed.
-    #[error("still here after {method}")]
-    StillHere {
-        /// The boot method.
-        method: &'static str,
-    },
 }
 
 impl Failure {
@@ -111,8 +105,7 @@ impl Failure {
             | Self::Transfer(_)
             | Self::Settings(_)
             | Self::Firmware(_)
-            | Self::Power(_)
-            | Self::StillHere { .. } => Blame::Device,
+            | Self::Power(_) => Blame::Device,
         }
     }
 
@@ -140,7 +133,6 @@ impl Failure {
             Self::Power(_) => "power",
             Self::NotSealed { .. } => "not-sealed",
             Self::NotUp { .. } => "target-not-up",
-            Self::StillHere { .. } => "still-here",
         }
     }
 

@@ -8,11 +8,10 @@ use std::os::fd::AsFd;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Result;
-use rustix::ioctl::{Getter, NoArg, ioctl};
+use rustix::ioctl::{NoArg, ioctl};
 
 const BLKRRPART: u32 = libc::_IO(0x12, 95) as u32;
 const BLKFLSBUF: u32 = libc::_IO(0x12, 97) as u32;
-const BLKIOOPT: u32 = libc::_IO(0x12, 121) as u32;
 
 /// The device's size in bytes. The descriptor's file offset is left at 0.
 ///
@@ -27,14 +26,6 @@ pub fn size_bytes(device: impl AsFd) -> Result<u64> {
 /// The smallest unit the device addresses, in bytes (BLKSSZGET): 512 or 4096.
 pub fn logical_block_bytes(device: impl AsFd) -> Result<u32> {
     rustix::fs::ioctl_blksszget(device)
-}
-
-/// The request size that the device likes best, in bytes (BLKIOOPT); 0 if it does not say.
-pub fn optimal_io_bytes(device: impl AsFd) -> Result<u32> {
-    // SAFETY: BLKIOOPT writes one `unsigned int` to its argument and reads nothing from it
-    // (linux block/ioctl.c), and `Getter` hands it the address of a u32 it owns.
-    // JUSTIFICATION: rustix and nix wrap BLKSSZGET and BLKPBSZGET only.
-    unsafe { ioctl(device, Getter::<BLKIOOPT, u32>::new()) }
 }
 
 /// Makes the kernel read the partition table again (BLKRRPART). EBUSY: a partition is in use.
@@ -59,14 +50,11 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::{flush_buffers, optimal_io_bytes, reread_partitions, size_bytes};
+    use super::{flush_buffers, reread_partitions, size_bytes};
 
     #[test]
     fn numbers_are_those_of_linux_fs_h() {
-        assert_eq!(
-            (super::BLKRRPART, super::BLKFLSBUF, super::BLKIOOPT),
-            (4703, 4705, 4729)
-        );
+        assert_eq!((super::BLKRRPART, super::BLKFLSBUF), (4703, 4705));
     }
 
     #[test]
@@ -88,7 +76,6 @@ mod tests {
     #[test]
     fn what_is_no_block_device_is_refused_by_the_kernel() {
         let null = File::open("/dev/null").unwrap();
-        assert_eq!(optimal_io_bytes(&null), Err(Errno::NOTTY));
         assert_eq!(reread_partitions(&null), Err(Errno::NOTTY));
         assert_eq!(flush_buffers(&null), Err(Errno::NOTTY));
     }

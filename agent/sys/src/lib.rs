@@ -11,8 +11,6 @@ mod kexec;
 mod packet_socket;
 
 pub use aligned_buffer::AlignedBuffer;
-pub use block_device::{
-    flush_buffers, logical_block_bytes, optimal_io_bytes, reread_partitions, size_bytes,
-};
+pub use block_device::{flush_buffers, logical_block_bytes, reread_partitions, size_bytes};
 pub use kexec::kexec_file_load;
 pub use packet_socket::{FilterInstruction, PacketSocket};

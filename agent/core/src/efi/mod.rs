@@ -1,5 +1,5 @@
 //! UEFI boot variables as values: load options, BootOrder, and what must be changed so that the
-//! default side stays first and the target can be booted. Deciding only; `arm` does the writing.
+//! default side stays first and the target can be booted. Deciding only; `boot` does the writing.
 
 mod load_option;
 mod order;
