@@ -41,7 +41,7 @@ size: image ## Bytes of agent, kernel, initramfs and UKI, against their bars
 	@initramfs/size.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz $(BUILD)/repave-default.efi
 
 demo: image targets ## Purpose two virtual servers to web and db, then turn web into db
-	cargo run --locked --release -p repave-vm --bin demo
+	cargo run --locked --quiet -p repave-vm --bin demo
 
 check: deps ## Format, lints, docs, floors, licences
 	cargo fmt --all --check

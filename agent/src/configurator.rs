@@ -26,10 +26,7 @@ pub struct VolumeConfigurator {
 impl VolumeConfigurator {
     /// `agent_binary` is what a file that holds the agent is copied from (`/proc/self/exe`).
     pub fn new(mounter: Mounter, agent_binary: &Path) -> Self {
-        Self {
-            mounter,
-            agent_binary: agent_binary.into(),
-        }
+        Self { mounter, agent_binary: agent_binary.into() }
     }
 
     fn mount(&self, volume: &Volume, access: Access) -> Result<Mounted, SettingsError> {
@@ -37,16 +34,11 @@ impl VolumeConfigurator {
             return Err(SettingsError {
                 operation: "mount",
                 path: "/".into(),
-                reason: format!(
-                    "{} keeps neither owner nor mode of a file",
-                    volume.file_system
-                ),
+                reason: format!("{} keeps neither owner nor mode of a file", volume.file_system),
                 image_at_fault: true,
             });
         }
-        self.mounter
-            .mount(volume, access)
-            .map_err(|error| mount_fault("mount", &error))
+        self.mounter.mount(volume, access).map_err(|error| mount_fault("mount", &error))
     }
 }
 
@@ -56,9 +48,7 @@ impl Configurator for VolumeConfigurator {
         tree::write(mounted.as_fd(), files, &self.agent_binary)?;
         sync(&mounted)?;
         drop(mounted);
-        self.mounter
-            .drop_cache(volume)
-            .map_err(|error| mount_fault("sync", &error))
+        self.mounter.drop_cache(volume).map_err(|error| mount_fault("sync", &error))
     }
 
     fn verify(&mut self, volume: &Volume, files: &[Rendered]) -> Result<(), SettingsError> {
@@ -73,13 +63,12 @@ impl Configurator for VolumeConfigurator {
 /// whatever could not be written back since the mount (Linux 5.8 and later).
 fn sync(mounted: &Mounted) -> Result<(), SettingsError> {
     let root = open_in_root(mounted.as_fd(), "/", OFlags::RDONLY | OFlags::DIRECTORY);
-    root.and_then(rustix::fs::syncfs)
-        .map_err(|error| SettingsError {
-            operation: "sync",
-            path: "/".into(),
-            reason: error.to_string(),
-            image_at_fault: blames_image(error),
-        })
+    root.and_then(rustix::fs::syncfs).map_err(|error| SettingsError {
+        operation: "sync",
+        path: "/".into(),
+        reason: error.to_string(),
+        image_at_fault: blames_image(error),
+    })
 }
 
 fn mount_fault(operation: &'static str, error: &MountError) -> SettingsError {
@@ -159,10 +148,7 @@ mod tests {
     #[test]
     fn a_volume_that_is_still_mounted_for_writing_is_not_verified() {
         let disk = loop_disk();
-        let held = disk
-            .mounter()
-            .mount(&disk.volume(), Access::ReadWrite)
-            .unwrap();
+        let held = disk.mounter().mount(&disk.volume(), Access::ReadWrite).unwrap();
         let error = configurator(&disk).verify(&disk.volume(), &[]).unwrap_err();
         assert!(error.reason.contains("busy"), "{error}");
         assert!(!error.image_at_fault);
@@ -173,40 +159,25 @@ mod tests {
     fn check_refused(disk: &LoopDisk, volume: &Volume, reason: &str, image_at_fault: bool) {
         let error = configurator(disk).write(volume, &settings()).unwrap_err();
         assert!(error.reason.contains(reason), "{error}");
-        assert_eq!(
-            (error.operation, error.image_at_fault),
-            ("mount", image_at_fault)
-        );
+        assert_eq!((error.operation, error.image_at_fault), ("mount", image_at_fault));
     }
 
     #[test]
     fn what_does_not_mount_is_named_with_its_blame() {
         let disk = loop_disk();
         let volume = disk.volume();
-        let vfat = Volume {
-            file_system: "vfat".into(),
-            ..volume.clone()
-        };
+        let vfat = Volume { file_system: "vfat".into(), ..volume.clone() };
         check_refused(&disk, &vfat, "vfat keeps neither owner nor mode", true);
-        let elsewhere = Volume {
-            offset_bytes: 512,
-            ..volume.clone()
-        };
+        let elsewhere = Volume { offset_bytes: 512, ..volume.clone() };
         check_refused(
             &disk,
             &elsewhere,
             "no partition of 25165824 bytes at byte 512 of vda",
             false,
         );
-        let longer = Volume {
-            size_bytes: volume.size_bytes + 512,
-            ..volume.clone()
-        };
+        let longer = Volume { size_bytes: volume.size_bytes + 512, ..volume.clone() };
         check_refused(&disk, &longer, "no partition of 25166336 bytes", false);
-        let other = Volume {
-            disk: 1,
-            ..volume.clone()
-        };
+        let other = Volume { disk: 1, ..volume.clone() };
         check_refused(&disk, &other, "there is no disk number 1", false);
         disk.open().write(volume.offset_bytes, &[0; 4096]).unwrap();
         check_refused(&disk, &volume, "dev/vda1: Invalid argument", true);

@@ -55,23 +55,16 @@ impl Crew for ThreadCrew {
             return Err(failed(format!("disk number {disk}"), reason));
         };
         let cpus = thread::available_parallelism().map_or(1, NonZero::get);
-        ThreadWorkers::start(
-            open.file(),
-            Arc::clone(&self.http),
-            cpus,
-            chunk_bytes as usize,
-        )
-        .map(|workers| Box::new(workers) as Box<dyn Workers>)
-        .map_err(|error| failed(open.name().into(), error.to_string()))
+        ThreadWorkers::start(open.file(), Arc::clone(&self.http), cpus, chunk_bytes as usize)
+            .map(|workers| Box::new(workers) as Box<dyn Workers>)
+            .map_err(|error| failed(open.name().into(), error.to_string()))
     }
 }
 
 /// Threads and buffers for `cpus` processors and chunks of `chunk_bytes`.
 fn pool_size(cpus: usize, chunk_bytes: usize) -> (usize, usize) {
     let threads = cpus.clamp(THREADS_LEAST, THREADS_MOST);
-    let slots = (2 * threads + 2)
-        .min(POOL_BYTES / chunk_bytes.max(1))
-        .max(SLOTS_LEAST);
+    let slots = (2 * threads + 2).min(POOL_BYTES / chunk_bytes.max(1)).max(SLOTS_LEAST);
     (threads.min(slots), slots)
 }
 
@@ -137,10 +130,7 @@ impl Workers for ThreadWorkers {
     }
 
     fn reap(&mut self) -> Completion {
-        assert!(
-            !self.under_way.is_empty(),
-            "reap is called only while jobs are under way"
-        );
+        assert!(!self.under_way.is_empty(), "reap is called only while jobs are under way");
         let completion = self.completions.recv().unwrap_or_else(|_| Completion {
             slot: self.under_way[0],
             outcome: Err(WorkError::Device(self.shared.file.error(
@@ -207,10 +197,7 @@ mod tests {
         ) -> Result<(), LinkError> {
             assert!(!url.starts_with("http://panics/"), "the mirror bites");
             let start = offset_bytes as usize;
-            let error = || LinkError {
-                peer: url.into(),
-                reason: "past the end".into(),
-            };
+            let error = || LinkError { peer: url.into(), reason: "past the end".into() };
             into.copy_from_slice(self.0.get(start..start + into.len()).ok_or_else(error)?);
             Ok(())
         }
@@ -225,40 +212,25 @@ mod tests {
     fn world(pack: Vec<u8>) -> World {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(DISK_BYTES as u64).unwrap();
-        let facts = repave_protocol::Disk {
-            name: "disk0".into(),
-            ..Default::default()
-        };
+        let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
         let disk = OpenDisk::open(facts, file.path()).unwrap();
         let mut crew = ThreadCrew::new(vec![disk.clone()], Arc::new(Pack(pack)));
         assert!(crew.start(1, CHUNK_BYTES as u32).is_err());
         let workers = crew.start(0, CHUNK_BYTES as u32).unwrap();
-        World {
-            _file: file,
-            disk,
-            workers,
-        }
+        World { _file: file, disk, workers }
     }
 
     impl World {
         fn perform(&mut self, slot: usize, work: Work) -> Result<Seen, WorkError> {
-            self.workers.submit(Job {
-                slot: Slot(slot),
-                work,
-            });
-            let Completion {
-                slot: back,
-                outcome,
-            } = self.workers.reap();
+            self.workers.submit(Job { slot: Slot(slot), work });
+            let Completion { slot: back, outcome } = self.workers.reap();
             assert_eq!(back, Slot(slot));
             outcome
         }
     }
 
     fn pattern(seed: usize) -> Vec<u8> {
-        (0..CHUNK_BYTES)
-            .map(|at| ((at * 7 + seed) % 253) as u8)
-            .collect()
+        (0..CHUNK_BYTES).map(|at| ((at * 7 + seed) % 253) as u8).collect()
     }
 
     fn frame(plain: &[u8]) -> Vec<u8> {
@@ -278,11 +250,7 @@ mod tests {
 
     fn read(offset_bytes: usize, sha256: bool) -> Work {
         let (offset_bytes, length_bytes) = (offset_bytes as u64, CHUNK_BYTES as u32);
-        Work::Read {
-            offset_bytes,
-            length_bytes,
-            sha256,
-        }
+        Work::Read { offset_bytes, length_bytes, sha256 }
     }
 
     fn write(offset_bytes: usize, length_bytes: usize) -> Work {
@@ -302,20 +270,12 @@ mod tests {
         let fetched = world.perform(0, fetch("http://mirror", 0, stored_bytes, CHUNK_BYTES));
         assert!(fetched.is_ok(), "{fetched:?}");
         let mut head = write(CHUNK_BYTES, CHUNK_BYTES);
-        let Work::Write {
-            first_block_last, ..
-        } = &mut head
-        else {
-            unreachable!()
-        };
+        let Work::Write { first_block_last, .. } = &mut head else { unreachable!() };
         *first_block_last = true;
         assert_eq!(world.perform(0, head), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
         let sha256 = None;
-        assert_eq!(
-            world.perform(1, read(CHUNK_BYTES, false)),
-            Ok(Seen::Read { crc32, sha256 })
-        );
+        assert_eq!(world.perform(1, read(CHUNK_BYTES, false)), Ok(Seen::Read { crc32, sha256 }));
     }
 
     #[test]
@@ -327,27 +287,12 @@ mod tests {
         let sha256 = Sha256::of(&plain);
         let fetched = world.perform(0, fetch("http://mirror", 100, stored_bytes, CHUNK_BYTES));
         assert_eq!(fetched, Ok(Seen::Fetched { sha256 }));
-        assert_eq!(
-            world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)),
-            Ok(Seen::Wrote)
-        );
+        assert_eq!(world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
         let seen = world.perform(1, read(CHUNK_BYTES, true));
-        assert_eq!(
-            seen,
-            Ok(Seen::Read {
-                crc32,
-                sha256: Some(sha256)
-            })
-        );
+        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: Some(sha256) }));
         let seen = world.perform(1, read(CHUNK_BYTES, false));
-        assert_eq!(
-            seen,
-            Ok(Seen::Read {
-                crc32,
-                sha256: None
-            })
-        );
+        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: None }));
     }
 
     #[test]
@@ -359,21 +304,13 @@ mod tests {
         let mut offset_bytes = 0;
         for (slot, frame) in frames.iter().enumerate() {
             let work = fetch("http://mirror", offset_bytes, frame.len(), CHUNK_BYTES);
-            world.workers.submit(Job {
-                slot: Slot(slot),
-                work,
-            });
+            world.workers.submit(Job { slot: Slot(slot), work });
             offset_bytes += frame.len();
         }
         let mut seen: Vec<Completion> = frames.iter().map(|_| world.workers.reap()).collect();
         seen.sort_by_key(|completion| completion.slot);
         for (completion, plain) in seen.iter().zip(&plains) {
-            assert_eq!(
-                completion.outcome,
-                Ok(Seen::Fetched {
-                    sha256: Sha256::of(plain)
-                })
-            );
+            assert_eq!(completion.outcome, Ok(Seen::Fetched { sha256: Sha256::of(plain) }));
         }
     }
 
@@ -381,25 +318,12 @@ mod tests {
     fn a_range_is_zeroed_only_if_it_is_not_zero() {
         let mut world = world(Vec::new());
         let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, CHUNK_BYTES as u32);
-        let zero = Work::Zero {
-            offset_bytes,
-            length_bytes,
-        };
-        assert_eq!(
-            world.perform(0, zero.clone()),
-            Ok(Seen::Zeroed { already: true })
-        );
+        let zero = Work::Zero { offset_bytes, length_bytes };
+        assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: true }));
         let mut last_byte = [0; 512];
         last_byte[511] = 1;
-        world
-            .disk
-            .file()
-            .write(2 * offset_bytes - 512, &last_byte)
-            .unwrap();
-        assert_eq!(
-            world.perform(0, zero.clone()),
-            Ok(Seen::Zeroed { already: false })
-        );
+        world.disk.file().write(2 * offset_bytes - 512, &last_byte).unwrap();
+        assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: false }));
         assert_eq!(world.perform(0, zero), Ok(Seen::Zeroed { already: true }));
     }
 
@@ -419,11 +343,7 @@ mod tests {
         let long = frame(&[pattern(1), vec![1; 512]].concat());
         let mirror = "http://mirror";
         let of = |pack: &[u8]| fetch(mirror, 0, pack.len(), CHUNK_BYTES);
-        check_source_fault(
-            short.clone(),
-            of(&short),
-            "inflates to 65024 bytes instead of 65536",
-        );
+        check_source_fault(short.clone(), of(&short), "inflates to 65024 bytes instead of 65536");
         check_source_fault(long.clone(), of(&long), "does not inflate");
         check_source_fault(vec![0; 100], of(&[0; 100]), "does not inflate");
         check_source_fault(Vec::new(), of(&[0; 100]), "past the end");
@@ -440,19 +360,10 @@ mod tests {
         let stored_bytes = pack.len();
         let mut world = world(pack);
         for _ in 0..2 * super::THREADS_MOST {
-            assert!(
-                world
-                    .perform(0, fetch("http://panics", 0, 1, CHUNK_BYTES))
-                    .is_err()
-            );
+            assert!(world.perform(0, fetch("http://panics", 0, 1, CHUNK_BYTES)).is_err());
         }
         let seen = world.perform(0, fetch("http://mirror", 0, stored_bytes, CHUNK_BYTES));
-        assert_eq!(
-            seen,
-            Ok(Seen::Fetched {
-                sha256: Sha256::of(&plain)
-            })
-        );
+        assert_eq!(seen, Ok(Seen::Fetched { sha256: Sha256::of(&plain) }));
     }
 
     #[test]
@@ -463,11 +374,7 @@ mod tests {
             (slots, write(0, CHUNK_BYTES), "there is no buffer number"),
             (0, write(0, CHUNK_BYTES + 512), "a buffer holds 65536 bytes"),
             (0, write(0, 100), "not whole blocks of 512 bytes"),
-            (
-                0,
-                read(DISK_BYTES - 512, false),
-                "ended after 512 of 65536 bytes",
-            ),
+            (0, read(DISK_BYTES - 512, false), "ended after 512 of 65536 bytes"),
         ] {
             match world.perform(slot, work) {
                 Err(WorkError::Device(error)) => {
@@ -484,14 +391,9 @@ mod tests {
         let mut world = world(Vec::new());
         for slot in 0..world.workers.slots() {
             let mut work = fetch("http://mirror", 0, 1, CHUNK_BYTES);
-            let Work::Fetch { pause_ms, .. } = &mut work else {
-                unreachable!()
-            };
+            let Work::Fetch { pause_ms, .. } = &mut work else { unreachable!() };
             *pause_ms = 3_600_000;
-            world.workers.submit(Job {
-                slot: Slot(slot),
-                work,
-            });
+            world.workers.submit(Job { slot: Slot(slot), work });
         }
         let begin = Instant::now();
         drop(world);

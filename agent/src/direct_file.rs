@@ -47,10 +47,7 @@ impl DirectFile {
     fn open_inner(name: &str, path: &Path) -> io::Result<Self> {
         let mut options = File::options();
         options.read(true).write(true);
-        let direct = options
-            .clone()
-            .custom_flags(OFlags::DIRECT.bits() as i32)
-            .open(path);
+        let direct = options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(path);
         let file = match direct {
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 log::warn!("{name}: no O_DIRECT here; reads may come from the page cache");
@@ -64,13 +61,7 @@ impl DirectFile {
             false => FILE_BLOCK_BYTES,
         };
         let size_bytes = repave_sys::size_bytes(&file)?;
-        Ok(Self {
-            name: name.into(),
-            file,
-            is_block_device,
-            block_bytes,
-            size_bytes,
-        })
+        Ok(Self { name: name.into(), file, is_block_device, block_bytes, size_bytes })
     }
 
     pub(crate) fn is_block_device(&self) -> bool {
@@ -122,9 +113,7 @@ impl DirectFile {
     /// Returns once everything written before is on stable storage; for a block device the
     /// kernel turns this into a flush of the device's own cache.
     pub(crate) fn flush(&self) -> Result<(), DeviceError> {
-        self.file
-            .sync_data()
-            .map_err(|error| self.error("flush", 0, 0, error.to_string()))
+        self.file.sync_data().map_err(|error| self.error("flush", 0, 0, error.to_string()))
     }
 
     pub(crate) fn error(
@@ -162,17 +151,13 @@ impl DirectFile {
 
     fn read_aligned(&self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError> {
         let length_bytes = into.len();
-        transfer(offset_bytes, length_bytes, |at, done| {
-            self.file.read_at(&mut into[done..], at)
-        })
-        .map_err(|reason| self.error("read", offset_bytes, length_bytes, reason))
+        transfer(offset_bytes, length_bytes, |at, done| self.file.read_at(&mut into[done..], at))
+            .map_err(|reason| self.error("read", offset_bytes, length_bytes, reason))
     }
 
     fn write_aligned(&self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        transfer(offset_bytes, bytes.len(), |at, done| {
-            self.file.write_at(&bytes[done..], at)
-        })
-        .map_err(|reason| self.error("write", offset_bytes, bytes.len(), reason))
+        transfer(offset_bytes, bytes.len(), |at, done| self.file.write_at(&bytes[done..], at))
+            .map_err(|reason| self.error("write", offset_bytes, bytes.len(), reason))
     }
 }
 
@@ -227,9 +212,7 @@ mod tests {
             direct.write(512, bytes).unwrap();
             direct.flush().unwrap();
             let mut back = vec![0; length_bytes + 1];
-            direct
-                .read(512, &mut back[misalignment..misalignment + length_bytes])
-                .unwrap();
+            direct.read(512, &mut back[misalignment..misalignment + length_bytes]).unwrap();
             assert!(&back[misalignment..misalignment + length_bytes] == bytes);
         }
     }
@@ -259,10 +242,7 @@ mod tests {
     fn a_full_device_says_so() {
         let full = DirectFile::open("full", "/dev/full".as_ref()).unwrap();
         let error = full.write(0, &[0; 512]).unwrap_err();
-        assert!(
-            error.reason.starts_with("No space left on device"),
-            "{error}"
-        );
+        assert!(error.reason.starts_with("No space left on device"), "{error}");
         assert!(error.reason.ends_with("after 0 of 512 bytes"), "{error}");
     }
 
@@ -271,18 +251,11 @@ mod tests {
         let mut calls = Vec::new();
         let result = transfer(4096, 1000, |at, done| {
             calls.push((at, done));
-            if done < 900 {
-                Ok(450)
-            } else {
-                Err(std::io::Error::from_raw_os_error(5))
-            }
+            if done < 900 { Ok(450) } else { Err(std::io::Error::from_raw_os_error(5)) }
         });
         assert_eq!(calls, [(4096, 0), (4546, 450), (4996, 900)]);
         let reason = result.unwrap_err();
-        assert_eq!(
-            reason,
-            "Input/output error (os error 5) after 900 of 1000 bytes"
-        );
+        assert_eq!(reason, "Input/output error (os error 5) after 900 of 1000 bytes");
     }
 
     #[test]

@@ -50,10 +50,7 @@ impl OpenDisk {
         let file = DirectFile::open(&facts.name, path)?;
         facts.size_bytes = file.size_bytes();
         facts.logical_block_bytes = file.block_bytes();
-        Ok(Self {
-            facts,
-            file: Arc::new(file),
-        })
+        Ok(Self { facts, file: Arc::new(file) })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -97,8 +94,7 @@ impl Disk for OpenDisk {
                 result => {
                     return result.map_err(|error| {
                         let reason = format!("{error} (attempt {attempt} of {REREAD_ATTEMPTS})");
-                        self.file
-                            .error("reread of the partition table", 0, 0, reason)
+                        self.file.error("reread of the partition table", 0, 0, reason)
                     });
                 }
             }

@@ -56,9 +56,7 @@ impl EfiVariables {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
             let file_name = entry.file_name();
-            let name = file_name
-                .to_str()
-                .and_then(|name| name.strip_suffix(GLOBAL_VENDOR));
+            let name = file_name.to_str().and_then(|name| name.strip_suffix(GLOBAL_VENDOR));
             let Some(name) = name.and_then(|name| name.strip_suffix('-')) else {
                 continue;
             };
@@ -76,18 +74,11 @@ impl EfiVariables {
         make_mutable(&path)?;
         // Not truncated first: that would be a SetVariable of its own, and the one write()
         // replaces the whole variable.
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
         let bytes = [&ATTRIBUTES, value].concat();
         match file.write(&bytes)? {
             written if written == bytes.len() => Ok(()),
-            written => Err(io::Error::other(format!(
-                "{written} of {} bytes written",
-                bytes.len()
-            ))),
+            written => Err(io::Error::other(format!("{written} of {} bytes written", bytes.len()))),
         }
     }
 
@@ -103,21 +94,14 @@ impl EfiVariables {
 
     fn loader_device(&self) -> io::Result<Option<Guid>> {
         self.check_root()?;
-        let path = self
-            .root
-            .join(format!("LoaderDevicePartUUID-{LOADER_VENDOR}"));
+        let path = self.root.join(format!("LoaderDevicePartUUID-{LOADER_VENDOR}"));
         let Some(value) = read_value(&path)? else {
             return Ok(None);
         };
-        let units: Vec<u16> = value
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-            .collect();
+        let units: Vec<u16> =
+            value.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
         let text = String::from_utf16(&units).map_err(io::Error::other)?;
-        text.trim_end_matches('\0')
-            .parse()
-            .map(Some)
-            .map_err(io::Error::other)
+        text.trim_end_matches('\0').parse().map(Some).map_err(io::Error::other)
     }
 }
 
@@ -127,9 +111,7 @@ impl Firmware for EfiVariables {
     }
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
-        let value = self
-            .check_root()
-            .and_then(|()| read_value(&self.path(name)?));
+        let value = self.check_root().and_then(|()| read_value(&self.path(name)?));
         value.map_err(fault(name, "read"))
     }
 
@@ -150,11 +132,7 @@ impl Firmware for EfiVariables {
 }
 
 fn fault(name: &str, operation: &'static str) -> impl Fn(io::Error) -> FirmwareError {
-    move |error| FirmwareError {
-        name: name.into(),
-        operation,
-        reason: error.to_string(),
-    }
+    move |error| FirmwareError { name: name.into(), operation, reason: error.to_string() }
 }
 
 /// The value without its attributes. An empty file is what a failed creation leaves behind: there
@@ -168,12 +146,12 @@ fn read_value(path: &Path) -> io::Result<Option<Vec<u8>>> {
     file.take(VARIABLE_BYTES + 1).read_to_end(&mut bytes)?;
     match bytes.len() {
         0 => Ok(None),
-        length if length as u64 > VARIABLE_BYTES => Err(io::Error::other(format!(
-            "more than {VARIABLE_BYTES} bytes"
-        ))),
-        length if length < ATTRIBUTES.len() => Err(io::Error::other(format!(
-            "{length} bytes are too few for the attributes"
-        ))),
+        length if length as u64 > VARIABLE_BYTES => {
+            Err(io::Error::other(format!("more than {VARIABLE_BYTES} bytes")))
+        }
+        length if length < ATTRIBUTES.len() => {
+            Err(io::Error::other(format!("{length} bytes are too few for the attributes")))
+        }
         _ => Ok(Some(bytes.split_off(ATTRIBUTES.len()))),
     }
 }
@@ -186,10 +164,9 @@ fn make_mutable(path: &Path) -> io::Result<()> {
         file => file?,
     };
     match rustix::fs::ioctl_getflags(&file) {
-        Ok(flags) if flags.contains(IFlags::IMMUTABLE) => Ok(rustix::fs::ioctl_setflags(
-            &file,
-            flags - IFlags::IMMUTABLE,
-        )?),
+        Ok(flags) if flags.contains(IFlags::IMMUTABLE) => {
+            Ok(rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE)?)
+        }
         _ => Ok(()),
     }
 }
@@ -219,18 +196,10 @@ mod tests {
         let path = directory.path().join(format!("BootNext-{GLOBAL_VENDOR}"));
         assert_eq!(fs::read(path).unwrap(), [7, 0, 0, 0, 2, 0]);
         assert_eq!(firmware.read("BootNext"), Ok(Some(vec![2, 0])));
-        fs::write(
-            directory
-                .path()
-                .join("Other-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"),
-            "x",
-        )
-        .unwrap();
+        fs::write(directory.path().join("Other-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"), "x")
+            .unwrap();
         firmware.write("Boot0001", b"entry").unwrap();
-        assert_eq!(
-            firmware.names(),
-            Ok(vec!["Boot0001".into(), "BootNext".into()])
-        );
+        assert_eq!(firmware.names(), Ok(vec!["Boot0001".into(), "BootNext".into()]));
         firmware.delete("BootNext").unwrap();
         firmware.delete("BootNext").unwrap();
         assert_eq!(firmware.read("BootNext"), Ok(None));
@@ -239,11 +208,7 @@ mod tests {
     #[test]
     fn what_a_failed_creation_left_behind_is_no_variable() {
         let (directory, mut firmware) = directory();
-        fs::write(
-            directory.path().join(format!("Boot0007-{GLOBAL_VENDOR}")),
-            "",
-        )
-        .unwrap();
+        fs::write(directory.path().join(format!("Boot0007-{GLOBAL_VENDOR}")), "").unwrap();
         assert_eq!(firmware.read("Boot0007"), Ok(None));
         assert_eq!(firmware.names(), Ok(Vec::new()));
         firmware.write("Boot0007", b"x").unwrap();
@@ -273,38 +238,14 @@ mod tests {
         let (directory, mut firmware) = directory();
         let path = |name: &str| directory.path().join(format!("{name}-{GLOBAL_VENDOR}"));
         symlink("/dev/full", path("Boot0000")).unwrap();
-        let error = firmware
-            .write("Boot0000", b"entry")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("firmware variable Boot0000: write: No space left"),
-            "{error}"
-        );
+        let error = firmware.write("Boot0000", b"entry").unwrap_err().to_string();
+        assert!(error.starts_with("firmware variable Boot0000: write: No space left"), "{error}");
         fs::write(path("Short"), [7, 0]).unwrap();
-        assert!(
-            firmware
-                .read("Short")
-                .unwrap_err()
-                .reason
-                .contains("2 bytes are too few")
-        );
+        assert!(firmware.read("Short").unwrap_err().reason.contains("2 bytes are too few"));
         fs::write(path("Huge"), vec![0; 64 * 1024 + 1]).unwrap();
-        assert!(
-            firmware
-                .read("Huge")
-                .unwrap_err()
-                .reason
-                .contains("more than 65536 bytes")
-        );
+        assert!(firmware.read("Huge").unwrap_err().reason.contains("more than 65536 bytes"));
         for name in ["", "../BootNext", "a\0b"] {
-            assert!(
-                firmware
-                    .write(name, b"x")
-                    .unwrap_err()
-                    .reason
-                    .contains("not a variable's")
-            );
+            assert!(firmware.write(name, b"x").unwrap_err().reason.contains("not a variable's"));
         }
     }
 
@@ -327,9 +268,7 @@ mod tests {
     fn the_loader_says_which_partition_it_came_from() {
         let (directory, mut firmware) = directory();
         assert_eq!(firmware.loader_partition(), None);
-        let path = directory
-            .path()
-            .join(format!("LoaderDevicePartUUID-{LOADER_VENDOR}"));
+        let path = directory.path().join(format!("LoaderDevicePartUUID-{LOADER_VENDOR}"));
         let store = |text: &str| {
             let units = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes);
             let bytes: Vec<u8> = [6, 0, 0, 0].into_iter().chain(units).collect();

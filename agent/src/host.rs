@@ -41,13 +41,7 @@ impl RunningHost {
     /// A host that takes its inventory from `sys_root` (`/sys`) and `proc_root` (`/proc`).
     pub fn new(sys_root: &Path, proc_root: &Path) -> Self {
         let (sys_root, proc_root) = (sys_root.into(), proc_root.into());
-        Self {
-            sys_root,
-            proc_root,
-            default_disk: None,
-            default_partition: None,
-            digest: None,
-        }
+        Self { sys_root, proc_root, default_disk: None, default_partition: None, digest: None }
     }
 
     /// Says which range of which disk is the default partition. The inventory marks that disk, and
@@ -55,11 +49,7 @@ impl RunningHost {
     /// background once it is asked for; without this call there never is one.
     pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
         self.default_disk = Some(disk.name().into());
-        self.default_partition = Some(Partition {
-            file: disk.file(),
-            offset_bytes,
-            size_bytes,
-        });
+        self.default_partition = Some(Partition { file: disk.file(), offset_bytes, size_bytes });
         self.digest = None;
     }
 }
@@ -162,10 +152,7 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * PIECE_BYTES).map(|at| (at % 241) as u8).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
-        let facts = repave_protocol::Disk {
-            name: "disk0".into(),
-            ..Default::default()
-        };
+        let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
         let disk = OpenDisk::open(facts, file.path()).unwrap();
         host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -185,11 +172,7 @@ mod tests {
         let device = LoopDisk::new(empty.path());
         let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
         let marks = |host: &mut RunningHost| -> Vec<bool> {
-            host.inventory()
-                .disks
-                .iter()
-                .map(|disk| disk.holds_default)
-                .collect()
+            host.inventory().disks.iter().map(|disk| disk.holds_default).collect()
         };
         assert_eq!(marks(&mut host), [false]);
         host.set_default_partition(&device.open(), 0, 4096);

@@ -46,10 +46,7 @@ impl Http for Client {
 }
 
 fn link_error(HttpError { url, fault }: HttpError) -> LinkError {
-    LinkError {
-        peer: url,
-        reason: fault.to_string(),
-    }
+    LinkError { peer: url, reason: fault.to_string() }
 }
 
 /// Where a source serves a blob.
@@ -66,10 +63,7 @@ mod tests {
         let blob = Sha256::from_bytes([0xab; 32]);
         for source in ["http://mirror/web", "http://mirror/web/"] {
             let url = super::blob_url(source, &blob);
-            assert_eq!(
-                url,
-                format!("http://mirror/web/blobs/sha256/{}", "ab".repeat(32))
-            );
+            assert_eq!(url, format!("http://mirror/web/blobs/sha256/{}", "ab".repeat(32)));
         }
     }
 }

@@ -42,10 +42,9 @@ pub fn run(arguments: Vec<String>, process: u32) -> ExitCode {
             resident::run();
             ExitCode::SUCCESS
         }
-        ["--version"] => say(
-            std::io::stdout(),
-            &format!("repave-agent {}\n", env!("CARGO_PKG_VERSION")),
-        ),
+        ["--version"] => {
+            say(std::io::stdout(), &format!("repave-agent {}\n", env!("CARGO_PKG_VERSION")))
+        }
         ["--help"] => say(std::io::stdout(), USAGE),
         _ => {
             say(std::io::stderr(), USAGE);

@@ -55,9 +55,7 @@ impl ControlLink {
         });
         let queue = Arc::new(Queue::default());
         let (teller, told) = (Arc::clone(&controllers), Arc::clone(&queue));
-        thread::Builder::new()
-            .name("teller".into())
-            .spawn(move || tell_all(&teller, &told))?;
+        thread::Builder::new().name("teller".into()).spawn(move || tell_all(&teller, &told))?;
         Ok(Self { controllers, queue })
     }
 }
@@ -84,9 +82,7 @@ impl Link for ControlLink {
         blob: &Sha256,
         limit_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        self.controllers
-            .http
-            .get(&blob_url(source, blob), limit_bytes)
+        self.controllers.http.get(&blob_url(source, blob), limit_bytes)
     }
 
     fn blob_range(
@@ -97,9 +93,7 @@ impl Link for ControlLink {
         length_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
         let mut bytes = vec![0; length_bytes];
-        self.controllers
-            .http
-            .get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
+        self.controllers.http.get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
         Ok(bytes)
     }
 }
@@ -122,10 +116,8 @@ impl Controllers {
     /// Tries each controller once, the one that answered last first.
     fn post(&self, status: &[u8], limit: Duration) -> Result<Vec<u8>, LinkError> {
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let mut last_error = LinkError {
-            peer: "controller".into(),
-            reason: "none is configured".into(),
-        };
+        let mut last_error =
+            LinkError { peer: "controller".into(), reason: "none is configured".into() };
         for number in (0..self.urls.len()).map(|step| (preferred + step) % self.urls.len()) {
             let url = &self.urls[number];
             match self.http.post(url, status, limits::ENVELOPE_BYTES, limit) {
@@ -200,17 +192,10 @@ mod tests {
             _: usize,
             _: Duration,
         ) -> Result<Vec<u8>, LinkError> {
-            self.posts
-                .lock()
-                .unwrap()
-                .send((url.into(), body.into()))
-                .unwrap();
+            self.posts.lock().unwrap().send((url.into(), body.into())).unwrap();
             let answer = self.answers.lock().unwrap().recv().unwrap();
             assert_ne!(answer, Err("panic"));
-            answer.map_err(|reason| LinkError {
-                peer: url.into(),
-                reason: reason.into(),
-            })
+            answer.map_err(|reason| LinkError { peer: url.into(), reason: reason.into() })
         }
 
         fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
@@ -239,17 +224,10 @@ mod tests {
         fn new(controllers: &[&str]) -> Self {
             let (posts_in, posts) = mpsc::channel();
             let (answers, answers_out) = mpsc::channel();
-            let http = Scripted {
-                posts: Mutex::new(posts_in),
-                answers: Mutex::new(answers_out),
-            };
+            let http = Scripted { posts: Mutex::new(posts_in), answers: Mutex::new(answers_out) };
             let controllers: Vec<String> = controllers.iter().map(|url| (*url).into()).collect();
             let link = ControlLink::new(Arc::new(http), &controllers, server()).unwrap();
-            Self {
-                link,
-                posts,
-                answers,
-            }
+            Self { link, posts, answers }
         }
 
         /// The next post must be this one.
@@ -293,13 +271,9 @@ mod tests {
         let error = world.link.ask(b"3").unwrap_err();
         assert!(error.peer.starts_with("https://one/v1/servers/"), "{error}");
         assert_eq!(error.reason, "down too");
-        for (controller, body) in [
-            ("one", "1"),
-            ("two", "1"),
-            ("two", "2"),
-            ("two", "3"),
-            ("one", "3"),
-        ] {
+        for (controller, body) in
+            [("one", "1"), ("two", "1"), ("two", "2"), ("two", "3"), ("one", "3")]
+        {
             world.check_post(&format!("https://{controller}"), body.as_bytes());
         }
     }
@@ -327,9 +301,6 @@ mod tests {
         let blob = Sha256::from_bytes([0; 32]);
         let url = format!("http://mirror/blobs/sha256/{blob} 77");
         assert_eq!(link.blob("http://mirror/", &blob, 77), Ok(url.into_bytes()));
-        assert_eq!(
-            link.blob_range("http://mirror", &blob, 9, 3),
-            Ok(vec![9; 3])
-        );
+        assert_eq!(link.blob_range("http://mirror", &blob, 9, 3), Ok(vec![9; 3]));
     }
 }

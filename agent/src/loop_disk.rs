@@ -27,28 +27,15 @@ impl LoopDisk {
     /// Makes it, with the files below `content` in its file system.
     pub(crate) fn new(content: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut disk = Self {
-            directory,
-            loops: Vec::new(),
-        };
+        let mut disk = Self { directory, loops: Vec::new() };
         let image = disk.path("image");
-        fs::File::create(&image)
-            .unwrap()
-            .set_len(DISK_BYTES)
-            .unwrap();
+        fs::File::create(&image).unwrap().set_len(DISK_BYTES).unwrap();
         for (name, offset_bytes, size_bytes) in
             [("vda", 0, DISK_BYTES), ("vda1", OFFSET_BYTES, SIZE_BYTES)]
         {
             let (offset, size) = (offset_bytes.to_string(), size_bytes.to_string());
             let node = run(Command::new("losetup")
-                .args([
-                    "--find",
-                    "--show",
-                    "--offset",
-                    &offset,
-                    "--sizelimit",
-                    &size,
-                ])
+                .args(["--find", "--show", "--offset", &offset, "--sizelimit", &size])
                 .arg(&image));
             fs::create_dir_all(disk.path("dev")).unwrap();
             symlink(&node, disk.path("dev").join(name)).unwrap();
@@ -56,15 +43,9 @@ impl LoopDisk {
         }
         disk.describe("vda", &[("size", DISK_BYTES / 512)]);
         let (start, size) = (OFFSET_BYTES / 512, SIZE_BYTES / 512);
-        disk.describe(
-            "vda/vda1",
-            &[("partition", 1), ("start", start), ("size", size)],
-        );
+        disk.describe("vda/vda1", &[("partition", 1), ("start", start), ("size", size)]);
         fs::create_dir(disk.path("sys/block/vda/device")).unwrap();
-        run(Command::new("mkfs.ext4")
-            .args(["-q", "-d"])
-            .arg(content)
-            .arg(disk.path("dev/vda1")));
+        run(Command::new("mkfs.ext4").args(["-q", "-d"]).arg(content).arg(disk.path("dev/vda1")));
         disk
     }
 
@@ -87,10 +68,7 @@ impl LoopDisk {
 
     /// The disk, open.
     pub(crate) fn open(&self) -> OpenDisk {
-        let facts = repave_protocol::Disk {
-            name: "vda".into(),
-            ..Default::default()
-        };
+        let facts = repave_protocol::Disk { name: "vda".into(), ..Default::default() };
         OpenDisk::open(facts, &self.path("dev/vda")).unwrap()
     }
 
@@ -125,12 +103,9 @@ impl Drop for LoopDisk {
 
 /// Output of a command that succeeded.
 fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let (text, error) = [output.stdout, output.stderr]
-        .map(|bytes| String::from_utf8(bytes).unwrap())
-        .into();
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (text, error) =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).into();
     assert!(output.status.success(), "{command:?} (needs root): {error}");
     text.trim_end().into()
 }

@@ -31,20 +31,11 @@ pub(crate) enum MountError {
     #[error("there is no disk number {number}")]
     NoDisk { number: usize },
     #[error("the kernel knows no partition of {size_bytes} bytes at byte {offset_bytes} of {disk}")]
-    NoPartition {
-        disk: String,
-        offset_bytes: u64,
-        size_bytes: u64,
-    },
+    NoPartition { disk: String, offset_bytes: u64, size_bytes: u64 },
     #[error("{name:?} is not a file system that is mounted here")]
     FileSystem { name: String },
     #[error("{operation} {node}: {error}{explanation}")]
-    System {
-        operation: &'static str,
-        node: String,
-        error: Errno,
-        explanation: String,
-    },
+    System { operation: &'static str, node: String, error: Errno, explanation: String },
 }
 
 impl MountError {
@@ -53,9 +44,7 @@ impl MountError {
         match self {
             Self::NoDisk { .. } | Self::NoPartition { .. } => false,
             Self::FileSystem { .. } => true,
-            Self::System {
-                operation, error, ..
-            } => *operation == "mount" && blames_image(*error),
+            Self::System { operation, error, .. } => *operation == "mount" && blames_image(*error),
         }
     }
 }
@@ -63,14 +52,7 @@ impl MountError {
 /// Whether a broken or hostile file system can be the reason of `error`. What it cannot be: a
 /// device that fails, memory or descriptors that run out, a device that somebody else holds.
 pub(crate) fn blames_image(error: Errno) -> bool {
-    let ours = [
-        Errno::IO,
-        Errno::NXIO,
-        Errno::NOMEM,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::BUSY,
-    ];
+    let ours = [Errno::IO, Errno::NXIO, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::BUSY];
     !ours.contains(&error)
 }
 
@@ -97,36 +79,23 @@ impl Mounter {
     /// A mounter for `disks`, in the order in which the core counts them. Partitions are looked
     /// up below `sys_root` (`/sys`), their nodes below `dev_root` (`/dev`).
     pub fn new(disks: Vec<OpenDisk>, sys_root: &Path, dev_root: &Path) -> Self {
-        Self {
-            disks,
-            sys_root: sys_root.into(),
-            dev_root: dev_root.into(),
-        }
+        Self { disks, sys_root: sys_root.into(), dev_root: dev_root.into() }
     }
 
     /// Mounts the volume, nodev, nosuid and noexec, reading nothing that was cached before.
     pub(crate) fn mount(&self, volume: &Volume, access: Access) -> Result<Mounted, MountError> {
         let file_system = &*volume.file_system;
         if !FILE_SYSTEMS.contains(&file_system) {
-            return Err(MountError::FileSystem {
-                name: file_system.into(),
-            });
+            return Err(MountError::FileSystem { name: file_system.into() });
         }
         let node = self.node(volume)?;
         drop_cache(&node)?;
         let context = rustix::mount::fsopen(file_system, FsOpenFlags::FSOPEN_CLOEXEC)
             .map_err(|error| system("mount", &node, error))?;
-        mount_node(&context, file_system, &node, access)
-            .map(Mounted)
-            .map_err(|error| {
-                let explanation = explanation(&context);
-                MountError::System {
-                    operation: "mount",
-                    node: text(&node),
-                    error,
-                    explanation,
-                }
-            })
+        mount_node(&context, file_system, &node, access).map(Mounted).map_err(|error| {
+            let explanation = explanation(&context);
+            MountError::System { operation: "mount", node: text(&node), error, explanation }
+        })
     }
 
     /// Writes back and forgets what is cached of the volume's device. Whole only when nobody has
@@ -138,9 +107,7 @@ impl Mounter {
     /// The kernel's node for the partition that lies exactly where the volume does.
     fn node(&self, volume: &Volume) -> Result<PathBuf, MountError> {
         let Some(disk) = self.disks.get(volume.disk) else {
-            return Err(MountError::NoDisk {
-                number: volume.disk,
-            });
+            return Err(MountError::NoDisk { number: volume.disk });
         };
         let directory = self.sys_root.join("block").join(disk.name());
         let wanted =
@@ -238,12 +205,7 @@ fn drop_cache(node: &Path) -> Result<(), MountError> {
 }
 
 fn system(operation: &'static str, node: &Path, error: Errno) -> MountError {
-    MountError::System {
-        operation,
-        node: text(node),
-        error,
-        explanation: String::new(),
-    }
+    MountError::System { operation, node: text(node), error, explanation: String::new() }
 }
 
 fn text(node: &Path) -> String {

@@ -108,12 +108,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     };
     let journal_disk = home.default.disk;
     let trust = home
-        .trust(
-            &burned.trust,
-            config.root_key,
-            &config.pool,
-            disks[journal_disk].as_mut(),
-        )
+        .trust(&burned.trust, config.root_key, &config.pool, disks[journal_disk].as_mut())
         .map_err(|failure| anyhow::anyhow!("{TRUST_PATH}: {}", failure.chain()))?;
     let server = ServerId::of(&home.journal.device_key().public());
     info!("server {server} of pool {}", config.pool);
@@ -153,12 +148,9 @@ struct Burned {
 }
 
 fn read_burned(disks: &[OpenDisk], home: &Home) -> Result<Burned> {
-    let files = world::read_files(
-        disks,
-        &world::default_volume(&home.default),
-        &[CONFIG_PATH, TRUST_PATH],
-    )
-    .context("default partition")?;
+    let files =
+        world::read_files(disks, &world::default_volume(&home.default), &[CONFIG_PATH, TRUST_PATH])
+            .context("default partition")?;
     let [config, trust] = <[Vec<u8>; 2]>::try_from(files).unwrap_or_default();
     Ok(Burned { config, trust })
 }

@@ -35,11 +35,7 @@ impl Power for KernelPower {
             .mount(&image.volume, Access::ReadOnly)
             .map_err(|error| load_error(error.to_string()))?;
         let kernel = open_file(&mounted, &image.kernel)?;
-        let initrd = image
-            .initrd
-            .as_ref()
-            .map(|path| open_file(&mounted, path))
-            .transpose()?;
+        let initrd = image.initrd.as_ref().map(|path| open_file(&mounted, path)).transpose()?;
         let initrd = initrd.as_ref().map(AsFd::as_fd);
         repave_sys::kexec_file_load(kernel.as_fd(), initrd, &options)
             .map_err(|error| load_error(format!("{}: {error}", image.kernel)))
@@ -69,17 +65,12 @@ fn open_file(mounted: &Mounted, path: &str) -> Result<File, PowerError> {
 /// The agent's own high-water mark (`VmHWM`, proc(5)), as the kernel prints it.
 fn peak_memory() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().to_owned())
 }
 
 fn load_error(reason: String) -> PowerError {
-    PowerError {
-        operation: LOAD,
-        reason,
-    }
+    PowerError { operation: LOAD, reason }
 }
 
 fn leave(operation: &'static str, command: RebootCommand) -> Result<(), PowerError> {
@@ -87,10 +78,7 @@ fn leave(operation: &'static str, command: RebootCommand) -> Result<(), PowerErr
         log::info!("{operation}: peak memory of the agent was {peak}");
     }
     rustix::fs::sync();
-    reboot(command).map_err(|error| PowerError {
-        operation,
-        reason: error.to_string(),
-    })
+    reboot(command).map_err(|error| PowerError { operation, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -119,21 +107,11 @@ mod tests {
         };
         for (kernel, initrd, options, reason) in [
             ("/vmlinuz", None, "quiet", "/vmlinuz: "),
-            (
-                "/vmlinuz",
-                Some("/initrd"),
-                "quiet",
-                "/initrd: No such file",
-            ),
+            ("/vmlinuz", Some("/initrd"), "quiet", "/initrd: No such file"),
             ("/absent", None, "quiet", "/absent: No such file"),
             ("/dir", None, "quiet", "/dir: not a regular file"),
             ("/out", None, "quiet", "/out: No such file"),
-            (
-                "/../vmlinuz/x",
-                None,
-                "quiet",
-                "/../vmlinuz/x: Not a directory",
-            ),
+            ("/../vmlinuz/x", None, "quiet", "/../vmlinuz/x: Not a directory"),
             ("/vmlinuz", None, "a\0b", "the command line has a NUL in it"),
         ] {
             let image = KexecImage {

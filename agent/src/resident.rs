@@ -46,10 +46,7 @@ fn stay() -> Result<()> {
     let mut disks = world::boxed(&open);
     let found = find_journal(&config, &mut disks).map_err(|f| anyhow::anyhow!(f.chain()))?;
     let Some((place, journal)) = found else {
-        bail!(
-            "no disk holds a journal in state partition {}",
-            config.state_partition
-        );
+        bail!("no disk holds a journal in state partition {}", config.state_partition);
     };
     let kept = journal.record().trust.clone().unwrap_or_default();
     let candidates = std::iter::once(kept.as_bytes());
@@ -66,12 +63,8 @@ fn stay() -> Result<()> {
     // Nothing of the disks is needed any more; the target may want to do what it likes with them.
     drop(disks);
     drop(open);
-    let mut around = Surroundings {
-        link: &mut link,
-        power: &mut Shutdown,
-        host: &mut host,
-        load: &mut load,
-    };
+    let mut around =
+        Surroundings { link: &mut link, power: &mut Shutdown, host: &mut host, load: &mut load };
     resident.stay(&mut around);
     Ok(())
 }
@@ -90,10 +83,7 @@ impl Power for Shutdown {
     }
 
     fn reboot(&mut self) -> Result<(), PowerError> {
-        let failed = |reason: String| PowerError {
-            operation: "reboot",
-            reason,
-        };
+        let failed = |reason: String| PowerError { operation: "reboot", reason };
         if Path::new("/run/systemd/system").exists() {
             // Not waited for: what hangs must not keep the reset below from coming.
             let asked = Command::new("systemctl").arg("reboot").spawn();
@@ -103,10 +93,7 @@ impl Power for Shutdown {
             kill_process(Pid::INIT, Signal::TERM).map_err(|error| failed(error.to_string()))?;
         }
         std::thread::sleep(SHUTDOWN_GRACE);
-        error!(
-            "the target did not shut down in {} s: resetting",
-            SHUTDOWN_GRACE.as_secs()
-        );
+        error!("the target did not shut down in {} s: resetting", SHUTDOWN_GRACE.as_secs());
         // In a thread of its own, since it may never come back.
         let _ = std::thread::Builder::new().spawn(rustix::fs::sync);
         std::thread::sleep(SYNC_GRACE);
@@ -116,10 +103,7 @@ impl Power for Shutdown {
 }
 
 fn not_here(operation: &'static str) -> PowerError {
-    PowerError {
-        operation,
-        reason: "a target does not leave in this way".into(),
-    }
+    PowerError { operation, reason: "a target does not leave in this way".into() }
 }
 
 /// How busy the target is; zero where the kernel does not say.

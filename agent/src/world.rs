@@ -86,10 +86,7 @@ pub(crate) fn default_volume(default: &DefaultSide) -> Volume {
 }
 
 pub(crate) fn boxed(disks: &[OpenDisk]) -> Vec<Box<dyn Disk>> {
-    disks
-        .iter()
-        .map(|disk| Box::new(disk.clone()) as Box<dyn Disk>)
-        .collect()
+    disks.iter().map(|disk| Box::new(disk.clone()) as Box<dyn Disk>).collect()
 }
 
 /// Whole small files of a volume, in the order of `paths`.
@@ -103,13 +100,8 @@ pub(crate) fn read_files(
         let file = open_in_root(std::os::fd::AsFd::as_fd(&root), path, OFlags::RDONLY)
             .with_context(|| format!("cannot open {path}"))?;
         let mut bytes = Vec::new();
-        std::fs::File::from(file)
-            .take(FILE_BYTES + 1)
-            .read_to_end(&mut bytes)?;
-        ensure!(
-            bytes.len() as u64 <= FILE_BYTES,
-            "{path} is larger than {FILE_BYTES} bytes"
-        );
+        std::fs::File::from(file).take(FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= FILE_BYTES, "{path} is larger than {FILE_BYTES} bytes");
         Ok(bytes)
     };
     paths.iter().map(read).collect()

@@ -31,27 +31,14 @@ impl Authority {
     fn root(name: &str, years: (i32, i32)) -> Self {
         let (params, key) = (ca_params(name, years), KeyPair::generate().unwrap());
         let certificate = params.self_signed(&key).unwrap();
-        Self {
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-            params,
-            key,
-        }
+        Self { pem: certificate.pem(), der: certificate.der().clone(), params, key }
     }
 
     fn intermediate(&self, years: (i32, i32)) -> Self {
-        let (params, key) = (
-            ca_params("intermediate", years),
-            KeyPair::generate().unwrap(),
-        );
+        let (params, key) = (ca_params("intermediate", years), KeyPair::generate().unwrap());
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        Self {
-            pem: certificate.pem(),
-            der: certificate.der().clone(),
-            params,
-            key,
-        }
+        Self { pem: certificate.pem(), der: certificate.der().clone(), params, key }
     }
 
     /// A certificate for `names`, as a chain with its key.
@@ -61,10 +48,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::from_params(&self.params, &self.key);
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        Identity {
-            chain: vec![certificate.der().clone()],
-            key: key.serialize_der(),
-        }
+        Identity { chain: vec![certificate.der().clone()], key: key.serialize_der() }
     }
 
     fn server(&self, names: &[&str], years: (i32, i32)) -> Identity {
@@ -88,9 +72,7 @@ impl Identity {
 fn ca_params(name: &str, years: (i32, i32)) -> CertificateParams {
     let mut params = server_params(&[], years);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, name);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params
 }
 
@@ -143,10 +125,7 @@ impl Server {
                 std::thread::spawn(move || serve(socket.unwrap()));
             }
         });
-        Self {
-            address,
-            connections,
-        }
+        Self { address, connections }
     }
 
     fn url(&self, scheme: &str, host: &str) -> String {
@@ -157,11 +136,7 @@ impl Server {
 /// Answers each request; closes the connection after an answer that does not end by itself.
 fn serve(mut stream: impl Read + Write, answer: &[u8]) {
     while let Some(()) = read_request(&mut stream) {
-        if stream
-            .write_all(answer)
-            .and_then(|()| stream.flush())
-            .is_err()
-        {
+        if stream.write_all(answer).and_then(|()| stream.flush()).is_err() {
             return;
         }
         if !answer.starts_with(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n") {
@@ -178,9 +153,7 @@ fn read_request(stream: &mut impl Read) -> Option<()> {
         request.push(byte[0]);
     }
     let head = String::from_utf8(request).unwrap().to_ascii_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     stream.read_exact(&mut body).ok()
 }
@@ -190,14 +163,7 @@ fn good_answer() -> Vec<u8> {
 }
 
 fn client(ca_pem: &str) -> Client {
-    Client::new(
-        ca_pem.as_bytes(),
-        Timeouts {
-            connect: LIMIT,
-            transfer: LIMIT,
-        },
-    )
-    .unwrap()
+    Client::new(ca_pem.as_bytes(), Timeouts { connect: LIMIT, transfer: LIMIT }).unwrap()
 }
 
 fn post(client: &Client, url: &str) -> Result<Vec<u8>, HttpError> {
@@ -210,15 +176,9 @@ fn check_identity(ca_pem: &str, identity: Identity, host: &str, refusal: &str) {
     let result = post(&client(ca_pem), &server.url("https", host));
     match result {
         Ok(body) => assert_eq!((body.as_slice(), refusal), (BODY, "")),
-        Err(HttpError {
-            fault: Fault::Tls(error),
-            ..
-        }) => {
+        Err(HttpError { fault: Fault::Tls(error), .. }) => {
             let text = error.to_string();
-            assert!(
-                !refusal.is_empty() && text.contains(refusal),
-                "{text:?}, not {refusal:?}"
-            );
+            assert!(!refusal.is_empty() && text.contains(refusal), "{text:?}, not {refusal:?}");
         }
         Err(error) => panic!("{error:?}, not {refusal:?}"),
     }
@@ -233,24 +193,9 @@ fn names_and_addresses() {
     let ca = Authority::root("ca", NOW);
     check_identity(&ca.pem, ca.server(&["localhost"], NOW), "localhost", "");
     check_identity(&ca.pem, ca.server(&["127.0.0.1"], NOW), "127.0.0.1", "");
-    check_identity(
-        &ca.pem,
-        ca.server(&["elsewhere"], NOW),
-        "localhost",
-        "not valid for name",
-    );
-    check_identity(
-        &ca.pem,
-        ca.server(&["localhost"], NOW),
-        "127.0.0.1",
-        "not valid for name",
-    );
-    check_identity(
-        &ca.pem,
-        ca.server(&["127.0.0.2"], NOW),
-        "127.0.0.1",
-        "not valid for name",
-    );
+    check_identity(&ca.pem, ca.server(&["elsewhere"], NOW), "localhost", "not valid for name");
+    check_identity(&ca.pem, ca.server(&["localhost"], NOW), "127.0.0.1", "not valid for name");
+    check_identity(&ca.pem, ca.server(&["127.0.0.2"], NOW), "127.0.0.1", "not valid for name");
 }
 
 #[test]
@@ -259,34 +204,19 @@ fn dates_do_not_matter() {
     check_identity(&ca.pem, ca.server(&["localhost"], PAST), "localhost", "");
     check_identity(&ca.pem, ca.server(&["localhost"], FUTURE), "localhost", "");
     let old_ca = Authority::root("ca", PAST);
-    check_identity(
-        &old_ca.pem,
-        old_ca.server(&["localhost"], NOW),
-        "localhost",
-        "",
-    );
+    check_identity(&old_ca.pem, old_ca.server(&["localhost"], NOW), "localhost", "");
 
     let chain = |of_intermediate, of_server| {
         let intermediate = ca.intermediate(of_intermediate);
-        intermediate
-            .server(&["localhost"], of_server)
-            .with(&intermediate)
+        intermediate.server(&["localhost"], of_server).with(&intermediate)
     };
-    for (of_intermediate, of_server) in [
-        (NOW, PAST),
-        (PAST, NOW),
-        ((1980, 2000), (1990, 2010)),
-        ((2100, 2120), (2110, 2130)),
-    ] {
+    for (of_intermediate, of_server) in
+        [(NOW, PAST), (PAST, NOW), ((1980, 2000), (1990, 2010)), ((2100, 2120), (2110, 2130))]
+    {
         // Without an instant at which both were valid, the dates are refused after all.
         let common = of_intermediate.0.max(of_server.0) <= of_intermediate.1.min(of_server.1);
         let refusal = if common { "" } else { "verification time" };
-        check_identity(
-            &ca.pem,
-            chain(of_intermediate, of_server),
-            "localhost",
-            refusal,
-        );
+        check_identity(&ca.pem, chain(of_intermediate, of_server), "localhost", refusal);
     }
 }
 
@@ -301,12 +231,7 @@ fn a_date_that_does_not_matter_excuses_nothing_else() {
             "localhost",
             "not valid for name",
         );
-        check_identity(
-            &ca.pem,
-            other.server(server, years),
-            "localhost",
-            "UnknownIssuer",
-        );
+        check_identity(&ca.pem, other.server(server, years), "localhost", "UnknownIssuer");
         let wrong_usage = ca.issue(server, years, client_only.clone());
         check_identity(
             &ca.pem,
@@ -317,20 +242,12 @@ fn a_date_that_does_not_matter_excuses_nothing_else() {
 
         let key = KeyPair::generate().unwrap();
         let own = server_params(server, years).self_signed(&key).unwrap();
-        let own = Identity {
-            chain: vec![own.der().clone()],
-            key: key.serialize_der(),
-        };
+        let own = Identity { chain: vec![own.der().clone()], key: key.serialize_der() };
         check_identity(&ca.pem, own, "localhost", "UnknownIssuer");
 
         // The same name and the same CA's name, but another key.
         let impostor = Authority::root("ca", NOW);
-        check_identity(
-            &ca.pem,
-            impostor.server(server, years),
-            "localhost",
-            "BadSignature",
-        );
+        check_identity(&ca.pem, impostor.server(server, years), "localhost", "BadSignature");
     }
 }
 
@@ -344,22 +261,12 @@ fn any_of_several_pinned_cas_will_do() {
 
 #[test]
 fn without_a_ca_there_is_no_client() {
-    let make = |pem: &[u8]| {
-        Client::new(pem, Timeouts::default())
-            .map(|_| ())
-            .unwrap_err()
-    };
+    let make = |pem: &[u8]| Client::new(pem, Timeouts::default()).map(|_| ()).unwrap_err();
     assert!(matches!(make(b""), SetupError::NoCertificate));
     assert!(matches!(make(b"hello"), SetupError::NoCertificate));
-    assert!(matches!(
-        make(b"-----BEGIN CERTIFICATE-----\n!!"),
-        SetupError::Pem { .. }
-    ));
+    assert!(matches!(make(b"-----BEGIN CERTIFICATE-----\n!!"), SetupError::Pem { .. }));
     let empty = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    assert!(matches!(
-        make(empty),
-        SetupError::Certificate { number: 0, .. }
-    ));
+    assert!(matches!(make(empty), SetupError::Certificate { number: 0, .. }));
 }
 
 #[test]
@@ -368,27 +275,15 @@ fn connections_are_kept_and_plain_http_is_for_blobs_only() {
     let server = Server::tls(ca.server(&["localhost"], NOW), good_answer());
     let client = client(&ca.pem);
     for _ in 0..5 {
-        assert_eq!(
-            post(&client.clone(), &server.url("https", "localhost")).unwrap(),
-            BODY
-        );
-        assert_eq!(
-            client.get(&server.url("https", "localhost"), 16).unwrap(),
-            BODY
-        );
+        assert_eq!(post(&client.clone(), &server.url("https", "localhost")).unwrap(), BODY);
+        assert_eq!(client.get(&server.url("https", "localhost"), 16).unwrap(), BODY);
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 
     let plain = Server::plain(good_answer());
-    assert_eq!(
-        client.get(&plain.url("http", "127.0.0.1"), 16).unwrap(),
-        BODY
-    );
+    assert_eq!(client.get(&plain.url("http", "127.0.0.1"), 16).unwrap(), BODY);
     let refused = post(&client, &plain.url("http", "127.0.0.1")).unwrap_err();
-    assert!(
-        matches!(refused.fault, Fault::Scheme { allowed: ["https"] }),
-        "{refused}"
-    );
+    assert!(matches!(refused.fault, Fault::Scheme { allowed: ["https"] }), "{refused}");
     for url in ["ftp://localhost/", "localhost", "http://", ""] {
         assert!(client.get(url, 1).is_err(), "{url}");
     }
@@ -406,10 +301,7 @@ fn check_range(answer: &str, refusal: &str) {
         Err(error) => {
             let text = error.to_string();
             assert!(text.starts_with(&url), "{text}");
-            assert!(
-                !refusal.is_empty() && text.contains(refusal),
-                "{text:?}, not {refusal:?}"
-            );
+            assert!(!refusal.is_empty() && text.contains(refusal), "{text:?}, not {refusal:?}");
         }
     }
 }
@@ -419,25 +311,13 @@ fn ranges_are_whole_and_the_right_ones() {
     let head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 4-11/16\r\n";
     check_range(&format!("{head}Content-Length: 8\r\n\r\n456789ab"), "");
     check_range(&format!("{head}\r\n456789ab"), "");
-    check_range(
-        &format!("{head}Transfer-Encoding: chunked\r\n\r\n8\r\n456789ab\r\n0\r\n\r\n"),
-        "",
-    );
+    check_range(&format!("{head}Transfer-Encoding: chunked\r\n\r\n8\r\n456789ab\r\n0\r\n\r\n"), "");
 
-    check_range(
-        &format!("{head}Content-Length: 8\r\n\r\n456789a"),
-        "after 7 bytes of 8",
-    );
-    check_range(
-        &format!("{head}Content-Length: 8\r\n\r\n"),
-        "after 0 bytes of 8",
-    );
+    check_range(&format!("{head}Content-Length: 8\r\n\r\n456789a"), "after 7 bytes of 8");
+    check_range(&format!("{head}Content-Length: 8\r\n\r\n"), "after 0 bytes of 8");
     check_range(&format!("{head}\r\n456789a"), "after 7 bytes of 8");
     check_range(&format!("{head}\r\n456789abc"), "longer than 8 bytes");
-    check_range(
-        &format!("{head}Content-Length: 9\r\n\r\n456789abc"),
-        "longer than 8 bytes",
-    );
+    check_range(&format!("{head}Content-Length: 9\r\n\r\n456789abc"), "longer than 8 bytes");
     check_range(
         &format!("{head}Transfer-Encoding: chunked\r\n\r\n8\r\n456789"),
         "after 6 bytes of 8",
@@ -446,10 +326,7 @@ fn ranges_are_whole_and_the_right_ones() {
         &format!("{head}Transfer-Encoding: chunked\r\n\r\n9\r\n456789abc\r\n0\r\n\r\n"),
         "longer than 8 bytes",
     );
-    check_range(
-        &format!("{head}Content-Encoding: gzip\r\n\r\n456789ab"),
-        "Content-Encoding",
-    );
+    check_range(&format!("{head}Content-Encoding: gzip\r\n\r\n456789ab"), "Content-Encoding");
     check_range(
         "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-7/16\r\n\r\n01234567",
         "Content-Range \"bytes 0-7/16\"",
@@ -466,16 +343,10 @@ fn ranges_are_whole_and_the_right_ones() {
         "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nno blob",
         "status 404: no blob",
     );
-    check_range(
-        "HTTP/1.1 503 Busy\r\nContent-Length: 90\r\n\r\nlater",
-        "status 503",
-    );
+    check_range("HTTP/1.1 503 Busy\r\nContent-Length: 90\r\n\r\nlater", "status 503");
     check_range("", "connection failed");
     check_range("SSH-2.0-OpenSSH_9.2\r\n", "HTTP");
-    check_range(
-        &format!("HTTP/1.1 206 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000)),
-        "HTTP",
-    );
+    check_range(&format!("HTTP/1.1 206 OK\r\nX: {}\r\n\r\n", "x".repeat(20_000)), "HTTP");
 }
 
 #[test]
@@ -495,29 +366,17 @@ fn whole_bodies_have_a_limit_and_an_end() {
     let client = client(&Authority::root("ca", NOW).pem);
     let check = |answer: &str, refusal: &str| {
         let server = Server::plain(answer);
-        let error = client
-            .get(&server.url("http", "127.0.0.1"), 8)
-            .unwrap_err()
-            .to_string();
+        let error = client.get(&server.url("http", "127.0.0.1"), 8).unwrap_err().to_string();
         assert!(error.contains(refusal), "{error}, not {refusal}");
     };
-    check(
-        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n012345678",
-        "longer than 8 bytes",
-    );
-    check(
-        "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n0123",
-        "after 4 bytes",
-    );
+    check("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n012345678", "longer than 8 bytes");
+    check("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n0123", "after 4 bytes");
     check("HTTP/1.1 200 OK\r\n\r\n0123", "a cut would not be seen");
     check(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n012345678\r\n0\r\n\r\n",
         "longer than 8 bytes",
     );
-    check(
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123",
-        "after 4 bytes",
-    );
+    check("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123", "after 4 bytes");
     check("HTTP/1.1 204 No Content\r\n\r\n", "status 204");
 }
 
@@ -529,29 +388,16 @@ fn silence_is_bounded() {
         let _ = socket.read_to_end(&mut sink);
     });
     let limit = Duration::from_millis(300);
-    let short = Client::new(
-        ca.pem.as_bytes(),
-        Timeouts {
-            connect: limit,
-            transfer: limit,
-        },
-    )
-    .unwrap();
+    let short =
+        Client::new(ca.pem.as_bytes(), Timeouts { connect: limit, transfer: limit }).unwrap();
     let is_timeout = |result: Result<(), HttpError>| {
         let error = result.unwrap_err();
-        assert!(
-            matches!(error.fault, Fault::Timeout { limit_ms: 300, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error.fault, Fault::Timeout { limit_ms: 300, .. }), "{error:?}");
     };
     is_timeout(short.get(&silent.url("http", "127.0.0.1"), 8).map(|_| ()));
     is_timeout(short.get_range(&silent.url("http", "127.0.0.1"), 0, &mut [0; 8]));
     // TLS never gets an answer to its first message.
-    is_timeout(
-        short
-            .post(&silent.url("https", "127.0.0.1"), b"", 8, limit)
-            .map(|_| ()),
-    );
+    is_timeout(short.post(&silent.url("https", "127.0.0.1"), b"", 8, limit).map(|_| ()));
 
     // A body that starts and then stops.
     let stops = Server::start(|mut socket| {
@@ -564,10 +410,7 @@ fn silence_is_bounded() {
 
 #[test]
 fn a_closed_port_is_a_failed_connection() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = client(&Authority::root("ca", NOW).pem);
     let error = client.get(&format!("http://{closed}/"), 8).unwrap_err();
     assert!(matches!(error.fault, Fault::Connection(_)), "{error:?}");

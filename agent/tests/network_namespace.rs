@@ -36,10 +36,7 @@ enum FarEnd {
 impl Cable {
     /// Runs `test` in a namespace of its own, with the far end switched off.
     fn lay(name: &str, test: impl FnOnce(&Cable) + Send + 'static) {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "network namespaces need root"
-        );
+        assert!(nix::unistd::geteuid().is_root(), "network namespaces need root");
         // The network is never stopped, and may write its files until the process ends: what is
         // left is removed by the next run.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -57,37 +54,14 @@ impl Cable {
     fn new(folder: PathBuf) -> Self {
         let (far_end, far_thread_id) = start_far_end();
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
         // A sysfs shows the network namespace that it was mounted in.
         let sys = folder.join("sys");
-        mount(
-            Some("sysfs"),
-            &sys,
-            Some("sysfs"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .unwrap();
-        run(&format!(
-            "link add near type veth peer name far netns {far_thread_id}"
-        ));
-        let paths = Paths {
-            sys,
-            proc: "/proc".into(),
-            resolv_conf: folder.join("resolv.conf"),
-        };
-        Self {
-            far_end,
-            folder,
-            paths,
-        }
+        mount(Some("sysfs"), &sys, Some("sysfs"), MsFlags::empty(), None::<&str>).unwrap();
+        run(&format!("link add near type veth peer name far netns {far_thread_id}"));
+        let paths = Paths { sys, proc: "/proc".into(), resolv_conf: folder.join("resolv.conf") };
+        Self { far_end, folder, paths }
     }
 
     fn start(&self, config: &str) -> Network {
@@ -109,11 +83,8 @@ impl Cable {
             "--dhcp-range=10.99.0.10,10.99.0.20,2m --dhcp-option=3,10.99.0.1",
             "--dhcp-option=6,10.99.0.53 --dhcp-range=fd99::,ra-only --log-facility=/dev/null",
         ];
-        let mut arguments: Vec<_> = arguments
-            .iter()
-            .flat_map(|line| line.split(' '))
-            .map(str::to_owned)
-            .collect();
+        let mut arguments: Vec<_> =
+            arguments.iter().flat_map(|line| line.split(' ')).map(str::to_owned).collect();
         arguments.push(format!("--dhcp-leasefile={leases}"));
         let (done, wait) = mpsc::channel();
         self.far_end.send(FarEnd::Dnsmasq(arguments, done)).unwrap();
@@ -158,11 +129,8 @@ fn start_far_end() -> (mpsc::Sender<FarEnd>, i32) {
 
 /// Runs ip(8) in the calling thread's namespace.
 fn run(arguments: &str) -> String {
-    let output = Command::new("ip")
-        .args(arguments.split(' '))
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
+    let output =
+        Command::new("ip").args(arguments.split(' ')).stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -175,19 +143,13 @@ fn wait_for(network: &Network, what: &str, is: impl Fn(&InterfaceState) -> bool)
         if let Some(state) = states.iter().find(|state| is(state)) {
             return state.clone();
         }
-        assert!(
-            Instant::now() < deadline,
-            "{what} did not come about: {states:?}"
-        );
+        assert!(Instant::now() < deadline, "{what} did not come about: {states:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 fn has_address(state: &InterfaceState, starts_with: &str) -> bool {
-    state
-        .addresses
-        .iter()
-        .any(|(address, _)| address.to_string().starts_with(starts_with))
+    state.addresses.iter().any(|(address, _)| address.to_string().starts_with(starts_with))
 }
 
 #[test]
@@ -207,13 +169,8 @@ fn a_lease_and_an_advertised_prefix_from_dnsmasq() {
         assert_eq!(state.fault, None);
         assert!(cable.resolv_conf().starts_with("nameserver 10.99.0.53\n"));
         let routes = run("-4 route show default");
-        assert_eq!(
-            routes.trim_end(),
-            "default via 10.99.0.1 dev near proto static metric 100"
-        );
-        wait_for(&network, "an advertised address", |state| {
-            has_address(state, "fd99:")
-        });
+        assert_eq!(routes.trim_end(), "default via 10.99.0.1 dev near proto static metric 100");
+        wait_for(&network, "an advertised address", |state| has_address(state, "fd99:"));
     });
 }
 
@@ -231,9 +188,7 @@ fn a_link_that_comes_late_goes_and_comes_back() {
         cable.at_far_end("link set far up");
         wait_for(&network, "a lease", InterfaceState::is_online);
         cable.at_far_end("link set far down");
-        wait_for(&network, "the loss of the carrier", |state| {
-            !state.is_online()
-        });
+        wait_for(&network, "the loss of the carrier", |state| !state.is_online());
         cable.at_far_end("link set far up");
         let state = wait_for(&network, "the second lease", InterfaceState::is_online);
         assert!(!has_address(&state, "fe80:"), "IPv6 is off: {state:?}");
@@ -267,16 +222,10 @@ fn static_addresses_routes_and_mtu() {
         let link = run("link show near");
         assert!(link.contains("mtu 1400"), "{link}");
         let routes = run("-4 route show default");
-        assert!(
-            routes.starts_with("default via 192.0.2.1 dev near"),
-            "{routes}"
-        );
+        assert!(routes.starts_with("default via 192.0.2.1 dev near"), "{routes}");
         assert!(routes.contains("onlink"), "{routes}");
         let routes = run("-6 route show default");
-        assert!(
-            routes.starts_with("default via fe80::1 dev near"),
-            "{routes}"
-        );
+        assert!(routes.starts_with("default via fe80::1 dev near"), "{routes}");
         assert_eq!(
             cable.resolv_conf(),
             "nameserver 10.98.0.53\nnameserver fd98::53\noptions timeout:2 attempts:2\n"

@@ -84,10 +84,7 @@ impl Authority {
     /// The authority of a seed, with a certificate for the names given.
     pub fn generate(spec: AuthoritySpec) -> Result<Self, AuthorityError> {
         let key = |purpose| SigningKey::from_seed(&derive(&spec.seed, purpose));
-        let failed = |source| AuthorityError::Certificate {
-            names: spec.names.clone(),
-            source,
-        };
+        let failed = |source| AuthorityError::Certificate { names: spec.names.clone(), source };
         let (ca_pem, certificate) = certificates(&spec).map_err(failed)?;
         Ok(Self {
             root_key: key("root"),
@@ -167,10 +164,7 @@ impl Authority {
     }
 
     pub(crate) fn tls(&self) -> Result<ServerConfig, AuthorityError> {
-        let failed = |source| AuthorityError::Tls {
-            names: self.spec.names.clone(),
-            source,
-        };
+        let failed = |source| AuthorityError::Tls { names: self.spec.names.clone(), source };
         let key = PrivateKeyDer::Pkcs8(tls_key(&self.spec.seed, "tls"));
         ServerConfig::builder_with_provider(ring::default_provider().into())
             .with_safe_default_protocol_versions()
@@ -187,9 +181,7 @@ fn derive(seed: &[u8; 32], purpose: &str) -> [u8; 32] {
 }
 
 fn tls_key(seed: &[u8; 32], purpose: &str) -> PrivatePkcs8KeyDer<'static> {
-    [&PKCS8_ED25519_HEAD[..], &derive(seed, purpose)]
-        .concat()
-        .into()
+    [&PKCS8_ED25519_HEAD[..], &derive(seed, purpose)].concat().into()
 }
 
 fn certificates(spec: &AuthoritySpec) -> Result<(String, CertificateDer<'static>), rcgen::Error> {

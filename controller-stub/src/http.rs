@@ -99,10 +99,7 @@ fn route(
                 blob_part(&shared, digest, &request).await
             }
             (None, None) => Ok(problem(StatusCode::NOT_FOUND, "no such address")),
-            _ => Ok(problem(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "no such method here",
-            )),
+            _ => Ok(problem(StatusCode::METHOD_NOT_ALLOWED, "no such method here")),
         }
     }
 }
@@ -139,9 +136,8 @@ async fn answer(shared: &Shared, index: usize, actions: &[Action]) -> Option<Vec
         Action::Answer(answer) => Some(answer),
         _ => None,
     });
-    let spoiled = actions
-        .iter()
-        .any(|action| !matches!(action, Action::Answer(_) | Action::DelayMs(_)));
+    let spoiled =
+        actions.iter().any(|action| !matches!(action, Action::Answer(_) | Action::DelayMs(_)));
     let mut news = shared.subscribe();
     let poll = shared.read(|pool| Duration::from_millis(pool.scenario.poll_ms));
     let deadline = Instant::now() + poll;
@@ -166,39 +162,23 @@ async fn blob_part(shared: &Shared, digest: Sha256, request: &Request<Incoming>)
     let range = range.and_then(|range| range.to_str().ok());
     let at_ms = shared.now_ms();
     let actions = shared.change(|pool| {
-        pool.events.push(Event::Blob {
-            at_ms,
-            digest,
-            range: range.map(Into::into),
-        });
+        pool.events.push(Event::Blob { at_ms, digest, range: range.map(Into::into) });
         pool.strike(&[Target::Blobs, Target::Blob(digest)], at_ms)
     });
     if let Some(refused) = delay_or_refuse(&actions).await {
         return Ok(refused);
     }
-    let Some((file, length)) = shared
-        .library
-        .as_ref()
-        .and_then(|library| library.open(&digest))
+    let Some((file, length)) = shared.library.as_ref().and_then(|library| library.open(&digest))
     else {
         return Ok(problem(StatusCode::NOT_FOUND, "no such blob"));
     };
-    let part = if actions.contains(&Action::FullBody) {
-        Part::Whole
-    } else {
-        part(range, length)
-    };
+    let part = if actions.contains(&Action::FullBody) { Part::Whole } else { part(range, length) };
     let (code, first, bytes, content_range) = match part {
         Part::Whole => (StatusCode::OK, 0, length, None),
         Part::Range { first, last } => {
             let shift = u64::from(actions.contains(&Action::WrongRange));
             let said = format!("bytes {}-{}/{length}", first + shift, last + shift);
-            (
-                StatusCode::PARTIAL_CONTENT,
-                first,
-                last - first + 1,
-                Some(said),
-            )
+            (StatusCode::PARTIAL_CONTENT, first, last - first + 1, Some(said))
         }
         Part::Unsatisfiable => {
             let mut answer = problem(StatusCode::RANGE_NOT_SATISFIABLE, "outside of the blob");

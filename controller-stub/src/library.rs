@@ -49,10 +49,7 @@ pub(crate) fn part(header: Option<&str>, length: u64) -> Part {
     if first >= length {
         return Part::Unsatisfiable;
     }
-    Part::Range {
-        first,
-        last: last.min(length - 1),
-    }
+    Part::Range { first, last: last.min(length - 1) }
 }
 
 /// An OCI image layout on disk.
@@ -63,9 +60,7 @@ pub(crate) struct Library {
 
 impl Library {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.into(),
-        }
+        Self { folder: folder.into() }
     }
 
     /// A blob and its length in bytes, if it is there.

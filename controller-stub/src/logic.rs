@@ -108,9 +108,7 @@ impl Server {
             return wait(scenario);
         }
         if let Some(reason) = &self.given_up {
-            return Order::Stay {
-                reason: reason.clone(),
-            };
+            return Order::Stay { reason: reason.clone() };
         }
         let Order::Purpose(purpose) = &self.wish else {
             return self.wish.clone();
@@ -118,9 +116,9 @@ impl Server {
         let sealed = status.seal.as_ref().filter(|seal| self.fits(purpose, seal));
         match (&status.standing, sealed) {
             (Standing::Up { .. }, Some(_)) => wait(scenario),
-            (Standing::Idle | Standing::Staying, Some(seal)) => Order::Boot {
-                sealed: seal.generation,
-            },
+            (Standing::Idle | Standing::Staying, Some(seal)) => {
+                Order::Boot { sealed: seal.generation }
+            }
             (Standing::Up { .. } | Standing::Idle | Standing::Staying, None) => self.wish.clone(),
             // Busy with the last order, or failed at it: the same again.
             (
@@ -133,9 +131,7 @@ impl Server {
                 (Some((_, order @ (Order::Purpose(_) | Order::Boot { .. }))), _) if !self.renew => {
                     order.clone()
                 }
-                (_, Some(seal)) => Order::Boot {
-                    sealed: seal.generation,
-                },
+                (_, Some(seal)) => Order::Boot { sealed: seal.generation },
                 (_, None) => self.wish.clone(),
             },
         }
@@ -201,9 +197,7 @@ impl Server {
 }
 
 fn wait(scenario: &Scenario) -> Order {
-    Order::Wait {
-        after_ms: scenario.wait_ms,
-    }
+    Order::Wait { after_ms: scenario.wait_ms }
 }
 
 #[cfg(test)]
@@ -234,9 +228,7 @@ mod tests {
     }
 
     fn stay(reason: &str) -> Order {
-        Order::Stay {
-            reason: reason.into(),
-        }
+        Order::Stay { reason: reason.into() }
     }
 
     fn seal(server_type: &str, generation: u64) -> SealReport {
@@ -251,24 +243,15 @@ mod tests {
     }
 
     fn failed() -> Standing {
-        Standing::Failed {
-            fault: Fault::new(Blame::Image, "chunk", "a chunk", None),
-        }
+        Standing::Failed { fault: Fault::new(Blame::Image, "chunk", "a chunk", None) }
     }
 
     fn up() -> Standing {
-        Standing::Up {
-            load: Load::default(),
-        }
+        Standing::Up { load: Load::default() }
     }
 
     fn at(stage: Stage) -> Standing {
-        Standing::Purposing {
-            stage,
-            done_bytes: 0,
-            total_bytes: 0,
-            bytes_per_s: 0,
-        }
+        Standing::Purposing { stage, done_bytes: 0, total_bytes: 0, bytes_per_s: 0 }
     }
 
     /// A server and the scenario around it.
@@ -286,11 +269,7 @@ mod tests {
                 retries: Some(1),
                 ..Scenario::default()
             };
-            Self {
-                server: Server::new(0, &scenario),
-                scenario,
-                accepted: None,
-            }
+            Self { server: Server::new(0, &scenario), scenario, accepted: None }
         }
 
         /// Reports `standing` and checks the answer.
@@ -334,13 +313,9 @@ mod tests {
         bench.check(up(), Some(seal("web", 1)), (2, WAIT));
         bench.check(up(), Some(seal("web", 1)), (2, WAIT));
         // A power cycle: the target is booted, not written.
-        let boot = Order::Boot {
-            sealed: Generation(1),
-        };
+        let boot = Order::Boot { sealed: Generation(1) };
         bench.check(Standing::Idle, Some(seal("web", 1)), (3, boot.clone()));
-        let leaving = Standing::Leaving {
-            method: BootMethod::Firmware,
-        };
+        let leaving = Standing::Leaving { method: BootMethod::Firmware };
         bench.check(leaving, Some(seal("web", 1)), (3, boot));
         bench.check(up(), Some(seal("web", 1)), (4, WAIT));
         // Another purpose.

@@ -129,12 +129,8 @@ fn seed(path: &Path) -> Result<[u8; 32]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             File::open("/dev/urandom")?.read_exact(&mut seed)?;
             let mut private = OpenOptions::new();
-            let mut file = private
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .with_context(named)?;
+            let mut file =
+                private.write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
             file.write_all(&seed).with_context(named)?;
         }
         Err(error) => return Err(error).with_context(named),

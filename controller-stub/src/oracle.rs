@@ -155,18 +155,12 @@ impl Track {
         let mut breaches = Vec::new();
         if self.last.is_none() {
             self.brought.extend(status.generation);
-            self.brought
-                .extend(status.seal.as_ref().map(|seal| seal.generation));
+            self.brought.extend(status.seal.as_ref().map(|seal| seal.generation));
         }
         self.follow_boot(status, &mut breaches);
         self.follow_generation(status, &mut breaches);
         match &status.standing {
-            Standing::Purposing {
-                stage,
-                done_bytes,
-                total_bytes,
-                ..
-            } => {
+            Standing::Purposing { stage, done_bytes, total_bytes, .. } => {
                 if done_bytes > total_bytes {
                     let why = "more bytes done than there are";
                     breaches.push(Breach::Impossible { why });
@@ -224,9 +218,7 @@ impl Track {
         }
         // The target cannot write the journal: what it accepted, the default side may not know.
         let same_boot = self.last.as_ref().filter(|last| last.boot == status.boot);
-        let least = same_boot
-            .and_then(|last| last.generation)
-            .max(self.journalled);
+        let least = same_boot.and_then(|last| last.generation).max(self.journalled);
         if let Some(last) = least
             && status.generation < least
         {
@@ -236,10 +228,7 @@ impl Track {
             self.journalled = self.journalled.max(status.generation);
         }
         let acts = |status: &Status| {
-            matches!(
-                status.standing,
-                Standing::Purposing { .. } | Standing::Returning
-            )
+            matches!(status.standing, Standing::Purposing { .. } | Standing::Returning)
         };
         if let Some(before) = &self.last
             && self.last_unsound
@@ -299,10 +288,7 @@ impl Track {
                 // Until it is unsealed the target keeps the seal of another generation.
                 let early = matches!(
                     status.standing,
-                    Standing::Purposing {
-                        stage: Stage::Accepted | Stage::Planned,
-                        ..
-                    }
+                    Standing::Purposing { stage: Stage::Accepted | Stage::Planned, .. }
                 );
                 (!early).then_some("the target is sealed under another generation")
             }
@@ -348,10 +334,8 @@ impl Track {
         }
         let digest = directive.order_digest();
         let generation = directive.generation;
-        let issued = self
-            .issued
-            .entry(generation)
-            .or_insert_with(|| (digest, directive.order.clone()));
+        let issued =
+            self.issued.entry(generation).or_insert_with(|| (digest, directive.order.clone()));
         (issued.0 != digest).then_some(Breach::UnequalAnswers { generation })
     }
 }

@@ -69,18 +69,13 @@ impl Pool {
 
     /// Replaces all faults; their counts start anew.
     pub(crate) fn set_faults(&mut self, faults: Vec<Fault>) {
-        self.faults = faults
-            .into_iter()
-            .map(|fault| Armed { fault, seen: 0 })
-            .collect();
+        self.faults = faults.into_iter().map(|fault| Armed { fault, seen: 0 }).collect();
     }
 
     /// The server with this id, made up if it has not reported yet.
     pub(crate) fn server(&mut self, id: ServerId) -> &mut Server {
         let arrival = self.servers.len();
-        self.servers
-            .entry(id)
-            .or_insert_with(|| Server::new(arrival, &self.scenario))
+        self.servers.entry(id).or_insert_with(|| Server::new(arrival, &self.scenario))
     }
 
     /// Servers in the order of their first status.
@@ -118,10 +113,7 @@ impl Pool {
         bytes: &[u8],
         at_ms: u64,
     ) -> Result<usize, Refusal> {
-        let expected = StatusExpected {
-            pool: self.id.clone(),
-            server,
-        };
+        let expected = StatusExpected { pool: self.id.clone(), server };
         let status = verify::<Status>(bytes, Keys::Device(&server), &expected)
             .inspect_err(|refusal| {
                 self.events.push(Event::Refused {
@@ -139,17 +131,8 @@ impl Pool {
         let index = self.records.len();
         let scenario = self.scenario.clone();
         self.server(server).observe(&status, heard, &scenario);
-        self.events.push(Event::Status {
-            at_ms,
-            server,
-            index,
-        });
-        self.records.push(Record {
-            index,
-            at_ms,
-            status,
-            answer: None,
-        });
+        self.events.push(Event::Status { at_ms, server, index });
+        self.records.push(Record { index, at_ms, status, answer: None });
         Ok(index)
     }
 
@@ -169,9 +152,7 @@ impl Pool {
         at_ms: u64,
     ) -> Reply {
         let status = self.records[index].status.clone();
-        let overtaken = self
-            .last_record(status.server)
-            .is_some_and(|last| last.index != index);
+        let overtaken = self.last_record(status.server).is_some_and(|last| last.index != index);
         if overtaken {
             return Reply::Overtaken;
         }
@@ -207,12 +188,7 @@ impl Pool {
                 (Some(directive), bytes)
             }
         };
-        let answered = Answered {
-            at_ms,
-            answer,
-            directive,
-            spoiled,
-        };
+        let answered = Answered { at_ms, answer, directive, spoiled };
         let server = self.server(status.server);
         server.last_answer = Some(bytes.clone());
         if let Some(directive) = &answered.directive
@@ -237,12 +213,7 @@ impl Pool {
         let server = self.server(status.server);
         let accepted = server.accepted(status).unwrap_or_default();
         let generation = if answer.is_hostile() {
-            Generation(
-                server
-                    .next_generation(status)
-                    .0
-                    .saturating_add(HOSTILE_LEAP),
-            )
+            Generation(server.next_generation(status).0.saturating_add(HOSTILE_LEAP))
         } else {
             server.issue(order.clone(), status)
         };
@@ -270,9 +241,8 @@ impl Pool {
             }
             Answer::ReusedGeneration => {
                 directive.generation = accepted;
-                directive.order = Order::Stay {
-                    reason: "another order under a generation already used".into(),
-                };
+                directive.order =
+                    Order::Stay { reason: "another order under a generation already used".into() };
             }
             _ => {}
         }
@@ -281,10 +251,6 @@ impl Pool {
 }
 
 fn other_pool(pool: &PoolId) -> PoolId {
-    let name = if pool.as_str() == "other" {
-        "another"
-    } else {
-        "other"
-    };
+    let name = if pool.as_str() == "other" { "another" } else { "other" };
     name.parse().expect("a valid name")
 }

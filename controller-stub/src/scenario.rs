@@ -79,9 +79,7 @@ impl Select {
             Self::Arrival(turn) => *turn == arrival,
             Self::Serial(serial) => claims(&|inventory| {
                 let disks = inventory.disks.iter().map(|disk| &disk.serial);
-                disks
-                    .chain([&inventory.dmi.serial])
-                    .any(|found| found.as_ref() == Some(serial))
+                disks.chain([&inventory.dmi.serial]).any(|found| found.as_ref() == Some(serial))
             }),
             Self::Mac(mac) => claims(&|inventory| inventory.nics.iter().any(|nic| &nic.mac == mac)),
         }
@@ -159,21 +157,12 @@ pub struct Fault {
 impl Fault {
     /// A fault that strikes each request for `on`, for ever.
     pub const fn new(on: Target, action: Action) -> Self {
-        Self {
-            on,
-            action,
-            skip: 0,
-            every: 1,
-            times: None,
-        }
+        Self { on, action, skip: 0, every: 1, times: None }
     }
 
     /// The same, `times` times only.
     pub fn times(self, times: u32) -> Self {
-        Self {
-            times: Some(times),
-            ..self
-        }
+        Self { times: Some(times), ..self }
     }
 
     /// Whether it strikes the request that has `before` others of its target before it.
@@ -254,13 +243,9 @@ pub enum ScenarioError {
 impl Scenario {
     /// The scenario in a JSON file.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
-        let bytes = fs::read(path).map_err(|source| ScenarioError::Unreadable {
-            path: path.into(),
-            source,
-        })?;
-        serde_json::from_slice(&bytes).map_err(|source| ScenarioError::Malformed {
-            path: path.into(),
-            source,
-        })
+        let bytes = fs::read(path)
+            .map_err(|source| ScenarioError::Unreadable { path: path.into(), source })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| ScenarioError::Malformed { path: path.into(), source })
     }
 }

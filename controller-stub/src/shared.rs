@@ -83,11 +83,7 @@ impl Shared {
                 return Some(found);
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            pool = self
-                .changed
-                .wait_timeout(pool, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            pool = self.changed.wait_timeout(pool, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

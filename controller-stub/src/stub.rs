@@ -96,10 +96,7 @@ pub struct Stub {
 impl Stub {
     /// Starts it. When this returns it can be connected to.
     pub fn start(spec: StubSpec) -> Result<Self, StubError> {
-        let listen_failed = |source| StubError::Listen {
-            address: spec.listen,
-            source,
-        };
+        let listen_failed = |source| StubError::Listen { address: spec.listen, source };
         let tls = spec.authority.tls().map_err(StubError::Tls)?;
         let listener = TcpListener::bind(spec.listen).map_err(listen_failed)?;
         listener.set_nonblocking(true).map_err(listen_failed)?;
@@ -177,8 +174,7 @@ impl Stub {
 
     /// Replaces what is left of a server's script.
     pub fn set_script(&self, server: ServerId, answers: Vec<Answer>) {
-        self.shared
-            .change(|pool| pool.server(server).script = answers.into());
+        self.shared.change(|pool| pool.server(server).script = answers.into());
     }
 
     /// Replaces all faults; their counts start anew.
@@ -194,8 +190,7 @@ impl Stub {
     /// Tells when a server was powered on, for its timeline.
     pub fn mark_power_on(&self, server: ServerId, at: Instant) {
         let at_ms = self.shared.at_ms(at);
-        self.shared
-            .change(|pool| pool.power_ons.push((server, at_ms)));
+        self.shared.change(|pool| pool.power_ons.push((server, at_ms)));
     }
 
     /// Every server that reported, in the order of their first statuses.
@@ -227,9 +222,7 @@ impl Stub {
         mut fits: impl FnMut(&Record) -> bool,
         limit: Duration,
     ) -> Result<Record, WaitError> {
-        self.wait(limit, |pool| {
-            pool.records.iter().find(|record| fits(record)).cloned()
-        })
+        self.wait(limit, |pool| pool.records.iter().find(|record| fits(record)).cloned())
     }
 
     /// The same for anything that happened.
@@ -238,9 +231,7 @@ impl Stub {
         mut fits: impl FnMut(&Event) -> bool,
         limit: Duration,
     ) -> Result<Event, WaitError> {
-        self.wait(limit, |pool| {
-            pool.events.iter().find(|event| fits(event)).cloned()
-        })
+        self.wait(limit, |pool| pool.events.iter().find(|event| fits(event)).cloned())
     }
 
     /// What happened after the first `seen` events; blocks until there is something, at most for
@@ -261,10 +252,10 @@ impl Stub {
         let nothing = |pool: &Pool| WaitError {
             limit,
             statuses: pool.records.len(),
-            last: pool.records.last().map_or_else(
-                || "none".into(),
-                |record| format!("{:?}", record.status.standing),
-            ),
+            last: pool
+                .records
+                .last()
+                .map_or_else(|| "none".into(), |record| format!("{:?}", record.status.standing)),
         };
         let found = self.shared.wait(limit, look);
         found.ok_or_else(|| self.shared.read(nothing))
@@ -277,8 +268,7 @@ impl Stub {
 
     /// When a server reached what.
     pub fn timeline(&self, server: ServerId) -> Vec<TimelineEvent> {
-        self.shared
-            .read(|pool| timeline(&pool.records, &pool.power_ons, server))
+        self.shared.read(|pool| timeline(&pool.records, &pool.power_ons, server))
     }
 }
 

@@ -37,10 +37,7 @@ pub(crate) fn timeline(
     for (_, at_ms) in power_ons.iter().filter(|(id, _)| *id == server) {
         line.add("power-on", *at_ms);
     }
-    for record in records
-        .iter()
-        .filter(|record| record.status.server == server)
-    {
+    for record in records.iter().filter(|record| record.status.server == server) {
         line.follow(record);
     }
     line.events.sort_by_key(|(at_ms, _)| *at_ms);

@@ -55,25 +55,13 @@ pub enum KeyFileError {
 
 /// Makes a key from the kernel's random numbers and writes it to a new file.
 pub fn generate(path: &Path) -> Result<SigningKey, KeyFileError> {
-    let failed = |what| {
-        move |source| KeyFileError::Io {
-            what,
-            path: path.into(),
-            source,
-        }
-    };
+    let failed = |what| move |source| KeyFileError::Io { what, path: path.into(), source };
     let mut seed = [0; SEED_BYTES];
     let filled = getrandom(&mut seed, GetRandomFlags::empty()).map_err(io::Error::from);
     if filled.map_err(failed("draw random numbers for"))? != SEED_BYTES {
-        return Err(failed("draw random numbers for")(
-            io::ErrorKind::UnexpectedEof.into(),
-        ));
+        return Err(failed("draw random numbers for")(io::ErrorKind::UnexpectedEof.into()));
     }
-    let opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
-        .open(path);
+    let opened = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path);
     let mut file = match opened {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(KeyFileError::Exists { path: path.into() });
@@ -88,26 +76,15 @@ pub fn generate(path: &Path) -> Result<SigningKey, KeyFileError> {
 
 /// Reads a key that [`generate`] wrote.
 pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
-    let failed = |what| {
-        move |source| KeyFileError::Io {
-            what,
-            path: path.into(),
-            source,
-        }
-    };
+    let failed = |what| move |source| KeyFileError::Io { what, path: path.into(), source };
     let file = File::open(path).map_err(failed("open"))?;
     let metadata = file.metadata().map_err(failed("look at"))?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & OTHERS != 0 {
-        return Err(KeyFileError::Exposed {
-            path: path.into(),
-            mode,
-        });
+        return Err(KeyFileError::Exposed { path: path.into(), mode });
     }
     let mut text = Vec::new();
-    file.take(FILE_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(failed("read"))?;
+    file.take(FILE_BYTES + 1).read_to_end(&mut text).map_err(failed("read"))?;
     let seed = seed_of(&text).ok_or_else(|| KeyFileError::NotAKey { path: path.into() })?;
     Ok(SigningKey::from_seed(&seed))
 }
@@ -135,10 +112,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("image.key");
         let key = generate(&path).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read(&path).unwrap().public(), key.public());
         assert!(matches!(generate(&path), Err(KeyFileError::Exists { .. })));
         assert_eq!(read(&path).unwrap().public(), key.public());
@@ -164,13 +138,8 @@ mod tests {
         let good = "0f".repeat(32);
         assert_eq!(seed_of(good.as_bytes()), Some([15; 32]));
         assert_eq!(seed_of(format!("{good}\n").as_bytes()), Some([15; 32]));
-        for text in [
-            "",
-            &good[1..],
-            &"xy".repeat(32),
-            &format!("{good}\n\n"),
-            &format!("{good}0f"),
-        ] {
+        for text in ["", &good[1..], &"xy".repeat(32), &format!("{good}\n\n"), &format!("{good}0f")]
+        {
             assert_eq!(seed_of(text.as_bytes()), None, "{text:?}");
         }
     }

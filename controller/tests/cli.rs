@@ -18,11 +18,7 @@ fn check(folder: &Path, arguments: &[&str], code: i32, printed: &str) -> String 
         .current_dir(folder)
         .output()
         .unwrap();
-    let bytes = if code == 0 {
-        output.stdout
-    } else {
-        output.stderr
-    };
+    let bytes = if code == 0 { output.stdout } else { output.stderr };
     let text = String::from_utf8(bytes).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
     assert!(text.contains(printed), "{arguments:?}: {text}");
@@ -34,18 +30,8 @@ fn keys() {
     let folder = tempdir().unwrap();
     let key = check(folder.path(), &["key", "generate", "--out", "k"], 0, "\n");
     assert_eq!(key.trim().len(), 64);
-    check(
-        folder.path(),
-        &["key", "generate", "--out", "k"],
-        1,
-        "k exists already",
-    );
-    check(
-        folder.path(),
-        &["key", "generate", "--out", "no/k"],
-        1,
-        "cannot create key file no/k",
-    );
+    check(folder.path(), &["key", "generate", "--out", "k"], 1, "k exists already");
+    check(folder.path(), &["key", "generate", "--out", "no/k"], 1, "cannot create key file no/k");
 }
 
 #[test]
@@ -81,27 +67,11 @@ fn what_is_refused_is_named() {
         ]
     };
     let check = |arguments: &[&str], code, printed| check(folder.path(), arguments, code, printed);
-    check(
-        &import("disk.raw", "web", "none"),
-        1,
-        "cannot open key file none",
-    );
+    check(&import("disk.raw", "web", "none"), 1, "cannot open key file none");
     check(&import("none.raw", "web", "k"), 1, "cannot open none.raw");
     check(&import("disk.raw", "web", "k"), 3, "neither a GPT nor");
     check(&["image", "list", "--library", "library"], 0, "");
-    check(
-        &["image", "list", "--library", "library", "--json"],
-        0,
-        "[]",
-    );
-    check(
-        &["image", "inspect", "web:1", "--library", "library"],
-        3,
-        "has no image web:1",
-    );
-    check(
-        &["image", "list", "--library", "."],
-        3,
-        "is not an OCI image layout",
-    );
+    check(&["image", "list", "--library", "library", "--json"], 0, "[]");
+    check(&["image", "inspect", "web:1", "--library", "library"], 3, "has no image web:1");
+    check(&["image", "list", "--library", "."], 3, "is not an OCI image layout");
 }

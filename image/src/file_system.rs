@@ -51,10 +51,7 @@ fn ext4(superblock: &[u8]) -> Option<Superblock> {
         blocks |= u64::from(le32(superblock, 0x150)) << 32;
     }
     Some(Superblock {
-        file_system: FileSystem {
-            kind: FileSystemKind::Ext4,
-            uuid: uuid(&superblock[0x68..0x78]),
-        },
+        file_system: FileSystem { kind: FileSystemKind::Ext4, uuid: uuid(&superblock[0x68..0x78]) },
         size_bytes: blocks.saturating_mul(block_bytes),
         needs_recovery: incompatible & INCOMPAT_RECOVER != 0,
     })
@@ -97,10 +94,7 @@ fn xfs(superblock: &[u8]) -> Option<Superblock> {
     }
     let block_bytes = u64::from(be32(superblock, 4));
     Some(Superblock {
-        file_system: FileSystem {
-            kind: FileSystemKind::Xfs,
-            uuid: uuid(&superblock[32..48]),
-        },
+        file_system: FileSystem { kind: FileSystemKind::Xfs, uuid: uuid(&superblock[32..48]) },
         size_bytes: be64(superblock, 8).saturating_mul(block_bytes),
         needs_recovery: false,
     })
@@ -196,11 +190,8 @@ mod tests {
         ];
         let expected = (FileSystemKind::Ext4, uuid.clone(), 100 * 4096, false);
         assert_eq!(found(&ext4), Some(expected));
-        let btrfs: [(usize, &[u8]); 3] = [
-            (0x1_0040, b"_BHRfS_M"),
-            (0x1_0020, &UUID),
-            (0x1_0070, &[0, 0, 1]),
-        ];
+        let btrfs: [(usize, &[u8]); 3] =
+            [(0x1_0040, b"_BHRfS_M"), (0x1_0020, &UUID), (0x1_0070, &[0, 0, 1])];
         let expected = |dirty| Some((FileSystemKind::Btrfs, uuid.clone(), 65536, dirty));
         assert_eq!(found(&btrfs), expected(false));
         let dirty = [btrfs[0], btrfs[1], btrfs[2], (0x1_0060, &[0, 1])];
@@ -212,10 +203,7 @@ mod tests {
 
     #[test]
     fn an_mbr_is_no_fat() {
-        assert_eq!(
-            found(&[(0, &[0xeb, 0x63, 0x90]), (510, &[0x55, 0xaa])]),
-            None
-        );
+        assert_eq!(found(&[(0, &[0xeb, 0x63, 0x90]), (510, &[0x55, 0xaa])]), None);
     }
     #[test]
     fn a_partition_too_short_for_a_superblock_has_none() {

@@ -96,26 +96,14 @@ impl IndexRoot {
         let pages = pages_of(index.chunks, index.page_chunks);
         let fields = [
             ("version", u64::from(u32_at(header, 8)), u64::from(VERSION)),
-            (
-                "chunk size",
-                u32_at(header, 12).into(),
-                manifest.chunk_bytes.into(),
-            ),
+            ("chunk size", u32_at(header, 12).into(), manifest.chunk_bytes.into()),
             ("chunks", u64_at(header, 16), index.chunks),
-            (
-                "page size",
-                u32_at(header, 24).into(),
-                index.page_chunks.into(),
-            ),
+            ("page size", u32_at(header, 24).into(), index.page_chunks.into()),
             ("pages", u32_at(header, 28).into(), pages),
         ];
         for (what, found, wanted) in fields {
             if found != wanted {
-                return Err(IndexRefusal::BadField {
-                    what,
-                    found,
-                    wanted,
-                });
+                return Err(IndexRefusal::BadField { what, found, wanted });
             }
         }
         let mut stored = 0;
@@ -191,26 +179,13 @@ impl IndexRoot {
             return Err(IndexRefusal::UnknownEncoding { chunk, encoding });
         }
         let stored = decode_entry(entry);
-        let StoredChunk {
-            pack,
-            offset_bytes,
-            stored_bytes,
-            ..
-        } = stored;
+        let StoredChunk { pack, offset_bytes, stored_bytes, .. } = stored;
         let limit = limits::stored_bytes(self.chunk_bytes);
         if !(1..=limit).contains(&stored_bytes) {
-            return Err(IndexRefusal::BadStoredBytes {
-                chunk,
-                stored_bytes,
-                limit,
-            });
+            return Err(IndexRefusal::BadStoredBytes { chunk, stored_bytes, limit });
         }
         let Some(pack_bytes) = packs.get(pack as usize).map(|p| p.size_bytes) else {
-            return Err(IndexRefusal::NoSuchPack {
-                chunk,
-                pack,
-                packs: packs.len(),
-            });
+            return Err(IndexRefusal::NoSuchPack { chunk, pack, packs: packs.len() });
         };
         let end = offset_bytes.checked_add(stored_bytes.into());
         if end.is_none_or(|end| end > pack_bytes) {
@@ -243,11 +218,7 @@ impl IndexPage {
     pub fn chunk(&self, chunk: u64) -> Option<Chunk> {
         let place = usize::try_from(chunk.checked_sub(self.first_chunk)?).ok()?;
         let entry = self.bytes.chunks_exact(ENTRY_BYTES).nth(place)?;
-        Some(if entry == ZERO_ENTRY {
-            Chunk::Zero
-        } else {
-            Chunk::Stored(decode_entry(entry))
-        })
+        Some(if entry == ZERO_ENTRY { Chunk::Zero } else { Chunk::Stored(decode_entry(entry)) })
     }
 }
 
@@ -308,19 +279,11 @@ fn decode_entry(entry: &[u8]) -> StoredChunk {
 fn pinned(what: &str, bytes: &[u8], len_bytes: u64, sha256: Sha256) -> Result<(), IndexRefusal> {
     let found = bytes.len() as u64;
     if found != len_bytes {
-        return Err(IndexRefusal::BadLength {
-            what: what.into(),
-            found,
-            wanted: len_bytes,
-        });
+        return Err(IndexRefusal::BadLength { what: what.into(), found, wanted: len_bytes });
     }
     let found = Sha256::of(bytes);
     if found != sha256 {
-        return Err(IndexRefusal::BadDigest {
-            what: what.into(),
-            found,
-            wanted: sha256,
-        });
+        return Err(IndexRefusal::BadDigest { what: what.into(), found, wanted: sha256 });
     }
     Ok(())
 }

@@ -52,9 +52,7 @@ impl Layout {
     pub fn parse(bytes: &[u8]) -> Result<Self, OciRefusal> {
         let wire: WireLayout = strict_json(bytes, limits::LAYOUT_BYTES)?;
         if wire.schema_version != SCHEMA_VERSION {
-            return Err(OciRefusal::BadSchema {
-                found: wire.schema_version,
-            });
+            return Err(OciRefusal::BadSchema { found: wire.schema_version });
         }
         Ok(Self(wire))
     }
@@ -71,20 +69,14 @@ impl Layout {
 
     /// The image of that name and version.
     pub fn find(&self, name: &str, version: u64) -> Option<ImageReference> {
-        self.images()
-            .find(|image| image.name == name && image.version == version)
+        self.images().find(|image| image.name == name && image.version == version)
     }
 
     /// Lists an image whose manifest has `size_bytes`, in place of one of that name and version.
     pub fn list(&mut self, image: &ImageReference, size_bytes: u64) {
         let ref_name = format!("{}:{}", image.name, image.version);
-        self.0
-            .manifests
-            .retain(|entry| entry.ref_name() != Some(&ref_name));
-        let manifest = Descriptor {
-            sha256: image.manifest,
-            size_bytes,
-        };
+        self.0.manifests.retain(|entry| entry.ref_name() != Some(&ref_name));
+        let manifest = Descriptor { sha256: image.manifest, size_bytes };
         self.0.manifests.push(LayoutEntry {
             descriptor: WireDescriptor::new(MANIFEST_TYPE, manifest),
             artifact_type: Some(ARTIFACT_TYPE.into()),

@@ -35,10 +35,7 @@ pub struct Descriptor {
 impl Descriptor {
     /// The descriptor of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            sha256: Sha256::of(bytes),
-            size_bytes: bytes.len() as u64,
-        }
+        Self { sha256: Sha256::of(bytes), size_bytes: bytes.len() as u64 }
     }
 }
 
@@ -66,24 +63,17 @@ impl OciManifest {
     pub fn parse(bytes: &[u8]) -> Result<Self, OciRefusal> {
         let wire: WireManifest = strict_json(bytes, limits::OCI_MANIFEST_BYTES)?;
         if wire.schema_version != SCHEMA_VERSION {
-            return Err(OciRefusal::BadSchema {
-                found: wire.schema_version,
-            });
+            return Err(OciRefusal::BadSchema { found: wire.schema_version });
         }
         media_type("manifest", &wire.media_type, MANIFEST_TYPE)?;
         media_type("artifact", &wire.artifact_type, ARTIFACT_TYPE)?;
         let config = wire.config.read("config", CONFIG_TYPE)?;
         at_most("config", config, limits::MANIFEST_BYTES as u64)?;
         let [index, signature, packs @ ..] = wire.layers.as_slice() else {
-            return Err(OciRefusal::TooFewLayers {
-                found: wire.layers.len(),
-            });
+            return Err(OciRefusal::TooFewLayers { found: wire.layers.len() });
         };
         if packs.len() > limits::PACKS {
-            return Err(OciRefusal::TooManyPacks {
-                found: packs.len(),
-                limit: limits::PACKS,
-            });
+            return Err(OciRefusal::TooManyPacks { found: packs.len(), limit: limits::PACKS });
         }
         let signature = signature.read("signature", SIGNATURE_TYPE)?;
         let envelope_bytes = repave_protocol::limits::ENVELOPE_BYTES as u64;
@@ -151,10 +141,7 @@ impl WireDescriptor {
             what: what.into(),
             found: self.digest.clone(),
         })?;
-        Ok(Descriptor {
-            sha256,
-            size_bytes: self.size,
-        })
+        Ok(Descriptor { sha256, size_bytes: self.size })
     }
 
     pub(crate) fn sha256(&self) -> Option<Sha256> {
@@ -167,11 +154,7 @@ fn media_type(what: &str, found: &str, wanted: &'static str) -> Result<(), OciRe
     if found == wanted {
         return Ok(());
     }
-    Err(OciRefusal::BadMediaType {
-        what: what.into(),
-        found: found.into(),
-        wanted,
-    })
+    Err(OciRefusal::BadMediaType { what: what.into(), found: found.into(), wanted })
 }
 
 fn at_most(what: &str, descriptor: Descriptor, limit: u64) -> Result<(), OciRefusal> {
@@ -179,9 +162,5 @@ fn at_most(what: &str, descriptor: Descriptor, limit: u64) -> Result<(), OciRefu
     if found <= limit {
         return Ok(());
     }
-    Err(OciRefusal::TooLarge {
-        what: what.into(),
-        found,
-        limit,
-    })
+    Err(OciRefusal::TooLarge { what: what.into(), found, limit })
 }

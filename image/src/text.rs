@@ -10,9 +10,7 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')
         && !text.contains("--")
-        && text
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 /// A GPT partition name.
@@ -53,9 +51,7 @@ pub(crate) fn is_file_system_uuid(text: &str) -> bool {
 fn is_path(text: &str, separator: char) -> bool {
     text.len() <= limits::PATH_BYTES
         && !text.contains(char::is_control)
-        && text
-            .strip_prefix(separator)
-            .is_some_and(|rest| rest.split(separator).all(is_component))
+        && text.strip_prefix(separator).is_some_and(|rest| rest.split(separator).all(is_component))
 }
 
 fn is_component(text: &str) -> bool {
@@ -97,9 +93,7 @@ mod tests {
         check(
             is_file_path,
             &["/vmlinuz", "/boot/a b"],
-            &[
-                "", "/", "a", "/a/../b", "/a//b", "/./a", "/a\n", "/a/", &long,
-            ],
+            &["", "/", "a", "/a/../b", "/a//b", "/./a", "/a\n", "/a/", &long],
         );
         check(
             is_efi_path,

@@ -79,20 +79,13 @@ impl ValidManifest {
         if chunk >= self.0.index.chunks {
             return None;
         }
-        let after = self
-            .0
-            .partitions
-            .partition_point(|p| p.first_chunk <= chunk);
+        let after = self.0.partitions.partition_point(|p| p.first_chunk <= chunk);
         let partition = after.checked_sub(1)?;
         let size_bytes = self.0.partitions[partition].size_bytes;
         let chunk_bytes = u64::from(self.0.chunk_bytes);
         let offset_bytes = (chunk - self.0.partitions[partition].first_chunk) * chunk_bytes;
         let len_bytes = chunk_bytes.min(size_bytes - offset_bytes) as u32;
-        Some(ChunkPlace {
-            partition,
-            offset_bytes,
-            len_bytes,
-        })
+        Some(ChunkPlace { partition, offset_bytes, len_bytes })
     }
 
     /// The chunk that holds a byte of a partition; `None` beyond its end.
@@ -120,19 +113,10 @@ fn check_head(manifest: &ImageManifest) -> Result<(), ManifestRefusal> {
     good(text::is_name, "server type", &manifest.server_type)?;
     let number = |good, what, found: u32, wanted| match good {
         true => Ok(()),
-        false => Err(ManifestRefusal::BadNumber {
-            what,
-            found: found.into(),
-            wanted,
-        }),
+        false => Err(ManifestRefusal::BadNumber { what, found: found.into(), wanted }),
     };
     let block = manifest.logical_block_bytes;
-    number(
-        matches!(block, 512 | 4096),
-        "logical block",
-        block,
-        "512 or 4096 bytes",
-    )?;
+    number(matches!(block, 512 | 4096), "logical block", block, "512 or 4096 bytes")?;
     let chunk = manifest.chunk_bytes;
     let sizes = limits::CHUNK_BYTES_LEAST..=limits::CHUNK_BYTES;
     number(
@@ -142,12 +126,7 @@ fn check_head(manifest: &ImageManifest) -> Result<(), ManifestRefusal> {
         "a power of two from 64 KiB to 4 MiB",
     )?;
     let page = manifest.index.page_chunks;
-    number(
-        (1..=limits::PAGE_CHUNKS).contains(&page),
-        "index page",
-        page,
-        "1 to 4096 chunks",
-    )?;
+    number((1..=limits::PAGE_CHUNKS).contains(&page), "index page", page, "1 to 4096 chunks")?;
     count("partitions", manifest.partitions.len(), limits::PARTITIONS)
 }
 
@@ -161,10 +140,7 @@ fn check_identities(partitions: &[Partition]) -> Result<(), ManifestRefusal> {
         }
         for (what, guid) in [("GUID", partition.guid), ("type GUID", partition.type_guid)] {
             if guid.is_nil() {
-                return Err(ManifestRefusal::NilGuid {
-                    partition: name(),
-                    what,
-                });
+                return Err(ManifestRefusal::NilGuid { partition: name(), what });
             }
         }
         if let Some(file_system) = &partition.file_system {
@@ -175,10 +151,7 @@ fn check_identities(partitions: &[Partition]) -> Result<(), ManifestRefusal> {
     let file_systems = partitions.iter().filter_map(|p| p.file_system.as_ref());
     distinct("name", partitions.iter().map(|p| p.name.clone()))?;
     distinct("GUID", partitions.iter().map(|p| p.guid.to_string()))?;
-    distinct(
-        "file-system UUID",
-        file_systems.map(|f| f.uuid.to_ascii_lowercase()),
-    )
+    distinct("file-system UUID", file_systems.map(|f| f.uuid.to_ascii_lowercase()))
 }
 
 /// Checks sizes and positions; returns the chunks of all partitions.
@@ -218,11 +191,7 @@ fn check_index(manifest: &ImageManifest, chunks: u64) -> Result<(), ManifestRefu
     let index = &manifest.index;
     let equal = |what, found, wanted| match found == wanted {
         true => Ok(()),
-        false => Err(ManifestRefusal::BadIndex {
-            what,
-            found,
-            wanted,
-        }),
+        false => Err(ManifestRefusal::BadIndex { what, found, wanted }),
     };
     equal("chunks of the index", index.chunks, chunks)?;
     let root_bytes = index::root_bytes_of(chunks, index.page_chunks);
@@ -275,9 +244,7 @@ fn check_settings(manifest: &ImageManifest) -> Result<(), ManifestRefusal> {
     let partition = named(manifest, "settings", &policy.partition)?;
     let kind = partition.file_system.as_ref().map(|f| f.kind);
     if matches!(kind, None | Some(FileSystemKind::Vfat)) {
-        return Err(ManifestRefusal::NotConfigurable {
-            partition: partition.name.clone(),
-        });
+        return Err(ManifestRefusal::NotConfigurable { partition: partition.name.clone() });
     }
     count("settings prefixes", policy.prefixes.len(), limits::PREFIXES)?;
     for prefix in &policy.prefixes {
@@ -293,10 +260,7 @@ fn named<'a>(
 ) -> Result<&'a Partition, ManifestRefusal> {
     match find(&manifest.partitions, name) {
         Some((_, partition)) => Ok(partition),
-        None => Err(ManifestRefusal::NoSuchPartition {
-            what,
-            partition: name.into(),
-        }),
+        None => Err(ManifestRefusal::NoSuchPartition { what, partition: name.into() }),
     }
 }
 
@@ -304,10 +268,7 @@ fn good(is: fn(&str) -> bool, what: &'static str, text: &str) -> Result<(), Mani
     if is(text) {
         return Ok(());
     }
-    Err(ManifestRefusal::BadText {
-        what,
-        text: text.chars().take(limits::PATH_BYTES).collect(),
-    })
+    Err(ManifestRefusal::BadText { what, text: text.chars().take(limits::PATH_BYTES).collect() })
 }
 
 fn count(what: &'static str, found: usize, limit: usize) -> Result<(), ManifestRefusal> {

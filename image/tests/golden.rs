@@ -11,17 +11,12 @@ use repave_image::{Chunk, ChunkPlace, IndexRoot, Layout, OciManifest, ValidManif
 use repave_protocol::{ImageReference, Sha256};
 
 fn check(name: &str, bytes: &[u8]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("REPAVE_BLESS").is_some() {
         std::fs::write(&path, bytes).unwrap();
     }
     let golden = std::fs::read(&path).unwrap();
-    assert!(
-        golden == bytes,
-        "{name} differs from the bytes once released"
-    );
+    assert!(golden == bytes, "{name} differs from the bytes once released");
 }
 
 #[test]
@@ -46,8 +41,7 @@ fn index() {
         let reference = root.page(page).unwrap();
         let start = reference.offset_bytes as usize;
         let bytes = &blob[start..][..reference.len_bytes as usize];
-        root.parse_page(page, bytes.to_vec(), &common::packs())
-            .unwrap()
+        root.parse_page(page, bytes.to_vec(), &common::packs()).unwrap()
     });
     let chunk = |chunk| stored[usize::from(chunk >= 8)].chunk(chunk);
     assert_eq!(chunk(1), Some(Chunk::Zero));
@@ -105,11 +99,7 @@ fn what_other_tools_wrote_into_a_layout_stays() {
 fn chunks_and_places_are_the_same_thing_twice() {
     let manifest = ValidManifest::new(common::manifest()).unwrap();
     let place = |partition, offset_bytes, len_bytes| {
-        Some(ChunkPlace {
-            partition,
-            offset_bytes,
-            len_bytes,
-        })
+        Some(ChunkPlace { partition, offset_bytes, len_bytes })
     };
     assert_eq!(manifest.place(0), place(0, 0, 65536));
     assert_eq!(manifest.place(3), place(0, 3 * 65536, 65536));
@@ -123,10 +113,7 @@ fn chunks_and_places_are_the_same_thing_twice() {
         let place = manifest.place(chunk).unwrap();
         let last = place.offset_bytes + u64::from(place.len_bytes) - 1;
         for offset_bytes in [place.offset_bytes, last] {
-            assert_eq!(
-                manifest.chunk_at(place.partition, offset_bytes),
-                Some(chunk)
-            );
+            assert_eq!(manifest.chunk_at(place.partition, offset_bytes), Some(chunk));
         }
     }
     assert_eq!(manifest.chunk_at(0, 4 * 65536), None);

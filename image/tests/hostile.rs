@@ -23,11 +23,7 @@ fn check_json(code: &str, from: &str, to: &str) {
     let json = String::from_utf8(manifest().to_bytes()).unwrap();
     assert!(json.contains(from), "{from} is not in the manifest");
     let found = ValidManifest::parse(json.replacen(from, to, 1).as_bytes());
-    assert_eq!(
-        found.map_err(|refusal| refusal.code()).err(),
-        Some(code),
-        "{to}"
-    );
+    assert_eq!(found.map_err(|refusal| refusal.code()).err(), Some(code), "{to}");
 }
 
 #[test]
@@ -51,17 +47,9 @@ fn json_that_is_none_of_ours() {
     check_json("malformed", "\"version\":7", "\"version\":-7");
     check_json("duplicate-key", "{\"name\"", "{\"name\":\"db\",\"name\"");
     check_json("truncated", "\"page_chunks\":4}}", "");
-    check_json(
-        "trailing-bytes",
-        "\"page_chunks\":4}}",
-        "\"page_chunks\":4}} {}",
-    );
+    check_json("trailing-bytes", "\"page_chunks\":4}}", "\"page_chunks\":4}} {}");
     let nested = "[".repeat(17) + &"]".repeat(17);
-    check_json(
-        "too-deep",
-        "\"version\":7",
-        &format!("\"version\":{nested}"),
-    );
+    check_json("too-deep", "\"version\":7", &format!("\"version\":{nested}"));
     let blank = " ".repeat(limits::MANIFEST_BYTES);
     check_json("oversized", "{\"name\"", &format!("{{{blank}\"name\""));
 }
@@ -76,13 +64,9 @@ fn heads() {
     check("bad-number", |m| m.chunk_bytes = 0);
     check("bad-number", |m| m.chunk_bytes = 65537);
     check("bad-number", |m| m.chunk_bytes = limits::CHUNK_BYTES * 2);
-    check("bad-number", |m| {
-        m.chunk_bytes = limits::CHUNK_BYTES_LEAST / 2
-    });
+    check("bad-number", |m| m.chunk_bytes = limits::CHUNK_BYTES_LEAST / 2);
     check("bad-number", |m| m.index.page_chunks = 0);
-    check("bad-number", |m| {
-        m.index.page_chunks = limits::PAGE_CHUNKS + 1
-    });
+    check("bad-number", |m| m.index.page_chunks = limits::PAGE_CHUNKS + 1);
     check("bad-count", |m| m.partitions.clear());
     check("bad-count", |m| {
         m.partitions = vec![m.partitions[0].clone(); limits::PARTITIONS + 1];
@@ -103,12 +87,8 @@ fn identities() {
     let nil = Guid::from_disk_bytes([0; 16]);
     check("nil-guid", |m| m.partitions[1].guid = nil);
     check("nil-guid", |m| m.partitions[1].type_guid = nil);
-    check("default-image", |m| {
-        m.partitions[0].name = "repave-default".into()
-    });
-    check("default-image", |m| {
-        m.partitions[0].name = "repave-state".into()
-    });
+    check("default-image", |m| m.partitions[0].name = "repave-default".into());
+    check("default-image", |m| m.partitions[0].name = "repave-state".into());
     check("default-image", |m| m.partitions[1].type_guid = STATE_TYPE);
 }
 
@@ -120,9 +100,7 @@ fn sizes() {
         m.logical_block_bytes = 4096;
         m.partitions[1].size_bytes += 512;
     });
-    check("too-large", |m| {
-        m.partitions[1].size_bytes = limits::IMAGE_BYTES
-    });
+    check("too-large", |m| m.partitions[1].size_bytes = limits::IMAGE_BYTES);
     check("too-large", |m| m.partitions[1].size_bytes = u64::MAX - 511);
     check("bad-first-chunk", |m| m.partitions[0].first_chunk = 1);
     check("bad-first-chunk", |m| m.partitions[1].first_chunk = 3);
@@ -160,17 +138,11 @@ fn boot_and_settings() {
     fn settings(m: &mut ImageManifest) -> &mut repave_image::SettingsPolicy {
         m.settings.as_mut().unwrap()
     }
-    check("no-such-partition", |m| {
-        settings(m).partition = "root".into()
-    });
-    check("not-configurable", |m| {
-        settings(m).partition = "web-esp".into()
-    });
+    check("no-such-partition", |m| settings(m).partition = "root".into());
+    check("not-configurable", |m| settings(m).partition = "web-esp".into());
     check("bad-count", |m| settings(m).prefixes.clear());
     check("bad-text", |m| settings(m).prefixes = vec!["/etc".into()]);
-    check("bad-text", |m| {
-        settings(m).prefixes = vec!["/etc/../".into()]
-    });
+    check("bad-text", |m| settings(m).prefixes = vec!["/etc/../".into()]);
 }
 
 #[test]
@@ -259,31 +231,15 @@ fn check_oci(code: &str, from: &str, to: &str) {
     let json = String::from_utf8(oci().to_bytes()).unwrap();
     assert!(json.contains(from), "{from} is not in the OCI manifest");
     let found = OciManifest::parse(json.replacen(from, to, 1).as_bytes());
-    assert_eq!(
-        found.map_err(|refusal| refusal.code()).err(),
-        Some(code),
-        "{to}"
-    );
+    assert_eq!(found.map_err(|refusal| refusal.code()).err(), Some(code), "{to}");
 }
 
 #[test]
 fn artifacts() {
     check_oci("oci-schema", "\"schemaVersion\":2", "\"schemaVersion\":1");
-    check_oci(
-        "oci-media-type",
-        "image.config.v1+json",
-        "image.config.v2+json",
-    );
-    check_oci(
-        "oci-media-type",
-        "vnd.oci.image.manifest",
-        "vnd.oci.image.index",
-    );
-    check_oci(
-        "oci-media-type",
-        "vnd.repave.image.v1\"",
-        "vnd.repave.wheel.v1\"",
-    );
+    check_oci("oci-media-type", "image.config.v1+json", "image.config.v2+json");
+    check_oci("oci-media-type", "vnd.oci.image.manifest", "vnd.oci.image.index");
+    check_oci("oci-media-type", "vnd.repave.image.v1\"", "vnd.repave.wheel.v1\"");
     // A pack where the signature belongs.
     check_oci("oci-media-type", "image.signature.v1+json", "image.pack.v1");
     check_oci("oci-digest", "sha256:", "sha512:");
@@ -312,8 +268,5 @@ fn the_longest_manifest_allowed_passes() {
 fn a_guid_is_its_text() {
     let text = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
     assert_eq!(LINUX_ROOT_TYPE, guid(text));
-    assert_eq!(
-        repave_image::ESP_TYPE,
-        guid("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-    );
+    assert_eq!(repave_image::ESP_TYPE, guid("c12a7328-f81f-11d2-ba4b-00a0c93ec93b"));
 }

@@ -137,13 +137,7 @@ impl Directive {
     /// Digest of everything that makes an order what it is: all but the nonce, and but for the
     /// trust document that happens to travel along.
     pub fn order_digest(&self) -> Sha256 {
-        let body = (
-            &self.crit,
-            &self.pool,
-            &self.server,
-            self.generation,
-            &self.order,
-        );
+        let body = (&self.crit, &self.pool, &self.server, self.generation, &self.order);
         Sha256::of(&serde_json::to_vec(&body).expect("an order is always JSON"))
     }
 
@@ -151,11 +145,9 @@ impl Directive {
         match &self.order {
             Order::Purpose(purpose) => purpose.check_limits(),
             Order::Boot { .. } => Ok(()),
-            Order::Stay { reason } => within(
-                "stay reason",
-                reason.len() as u64,
-                limits::FAULT_MESSAGE_BYTES as u64,
-            ),
+            Order::Stay { reason } => {
+                within("stay reason", reason.len() as u64, limits::FAULT_MESSAGE_BYTES as u64)
+            }
             Order::Wait { after_ms } => within("wait", *after_ms, limits::WAIT_MS),
         }
     }
@@ -191,26 +183,17 @@ impl Message for Directive {
             });
         }
         if self.server != expected.server {
-            return Err(Refusal::OtherServer {
-                found: self.server,
-                own: expected.server,
-            });
+            return Err(Refusal::OtherServer { found: self.server, own: expected.server });
         }
         if self.nonce != expected.nonce {
-            return Err(Refusal::OtherNonce {
-                found: self.nonce,
-                own: expected.nonce,
-            });
+            return Err(Refusal::OtherNonce { found: self.nonce, own: expected.nonce });
         }
         self.check_limits()?;
         let Some((accepted, digest)) = expected.accepted else {
             return Ok(Recency::New);
         };
         if self.generation < accepted {
-            return Err(Refusal::LowerGeneration {
-                found: self.generation,
-                accepted,
-            });
+            return Err(Refusal::LowerGeneration { found: self.generation, accepted });
         }
         if self.generation > accepted {
             return Ok(Recency::New);
@@ -218,9 +201,7 @@ impl Message for Directive {
         if self.order_digest() == digest {
             Ok(Recency::Repeat)
         } else {
-            Err(Refusal::ReusedGeneration {
-                generation: self.generation,
-            })
+            Err(Refusal::ReusedGeneration { generation: self.generation })
         }
     }
 }

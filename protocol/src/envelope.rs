@@ -34,11 +34,7 @@ pub struct Signature {
 
 /// DSSE's pre-authentication encoding: what is signed instead of the bare payload.
 pub(crate) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "DSSEv1 {} {payload_type} {} ",
-        payload_type.len(),
-        payload.len()
-    );
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
@@ -50,10 +46,7 @@ pub fn seal<M: Message>(message: &M, key: &SigningKey) -> Vec<u8> {
     let envelope = Envelope {
         payload_type: M::PAYLOAD_TYPE.into(),
         payload: STANDARD.encode(&payload),
-        signatures: vec![Signature {
-            keyid: key.public(),
-            sig: STANDARD.encode(sig),
-        }],
+        signatures: vec![Signature { keyid: key.public(), sig: STANDARD.encode(sig) }],
     };
     serde_json::to_vec(&envelope).expect("an envelope is always JSON")
 }

@@ -50,10 +50,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) fn from_hex<const N: usize>(text: &str) -> Result<[u8; N], BadId> {
-    let bad = || BadId::Hex {
-        text: shortened(text),
-        digits: N * 2,
-    };
+    let bad = || BadId::Hex { text: shortened(text), digits: N * 2 };
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Ok(byte - b'0'),
         b'a'..=b'f' => Ok(byte - b'a' + 10),
@@ -117,16 +114,8 @@ impl FromStr for PoolId {
     fn from_str(text: &str) -> Result<Self, BadId> {
         let fits = text.len() <= limits::NAME_BYTES
             && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-        if fits {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadId::Name {
-                text: shortened(text),
-            })
-        }
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if fits { Ok(Self(text.into())) } else { Err(BadId::Name { text: shortened(text) }) }
     }
 }
 
@@ -243,13 +232,7 @@ impl Guid {
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hex = to_hex(&GUID_ORDER.map(|place| self.0[place]));
-        let groups = [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
-        ];
+        let groups = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
         f.write_str(&groups.join("-"))
     }
 }
@@ -258,9 +241,7 @@ impl FromStr for Guid {
     type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, BadId> {
-        let bad = || BadId::Guid {
-            text: shortened(text),
-        };
+        let bad = || BadId::Guid { text: shortened(text) };
         let dashes = [8, 13, 18, 23];
         if text.len() != 36
             || !text.is_ascii()
@@ -269,11 +250,7 @@ impl FromStr for Guid {
             return Err(bad());
         }
         // Upper case is common in the field (GPT tools print it); the wire form is lower.
-        let hex: String = text
-            .to_ascii_lowercase()
-            .chars()
-            .filter(|&c| c != '-')
-            .collect();
+        let hex: String = text.to_ascii_lowercase().chars().filter(|&c| c != '-').collect();
         let bytes: [u8; 16] = from_hex(&hex).map_err(|_| bad())?;
         Ok(Self(GUID_ORDER.map(|place| bytes[place])))
     }

@@ -52,29 +52,13 @@ impl Message for ImageSignature {
             if found == wanted {
                 Ok(())
             } else {
-                Err(Refusal::OtherContent {
-                    what,
-                    found,
-                    wanted,
-                })
+                Err(Refusal::OtherContent { what, found, wanted })
             }
         };
         same("image name", self.name.clone(), expected.name.clone())?;
-        same(
-            "image version",
-            self.version.to_string(),
-            expected.version.to_string(),
-        )?;
-        same(
-            "image configuration",
-            self.config.to_string(),
-            expected.config.to_string(),
-        )?;
-        same(
-            "chunk index",
-            self.index.to_string(),
-            expected.index.to_string(),
-        )?;
+        same("image version", self.version.to_string(), expected.version.to_string())?;
+        same("image configuration", self.config.to_string(), expected.config.to_string())?;
+        same("chunk index", self.index.to_string(), expected.index.to_string())?;
         if self.version < expected.least_version {
             return Err(Refusal::Rollback {
                 what: format!("image {}", self.name),

@@ -184,9 +184,5 @@ impl Refusal {
 
 /// Refuses `found` above `limit`, naming the field.
 pub(crate) fn within(what: &'static str, found: u64, limit: u64) -> Result<(), Refusal> {
-    if found <= limit {
-        Ok(())
-    } else {
-        Err(Refusal::OutsideLimit { what, found, limit })
-    }
+    if found <= limit { Ok(()) } else { Err(Refusal::OutsideLimit { what, found, limit }) }
 }

@@ -64,40 +64,24 @@ pub struct SettingsFile {
 impl SettingsFile {
     /// A text or binary file owned by root.
     pub fn new(path: &str, mode: u32, content: &[u8]) -> Self {
-        Self {
-            path: path.into(),
-            mode,
-            uid: 0,
-            gid: 0,
-            content: STANDARD.encode(content),
-        }
+        Self { path: path.into(), mode, uid: 0, gid: 0, content: STANDARD.encode(content) }
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> Result<Vec<u8>, Refusal> {
-        STANDARD
-            .decode(&self.content)
-            .map_err(|error| Refusal::Malformed {
-                reason: format!("content of settings file {:?}: {error}", self.path),
-            })
+        STANDARD.decode(&self.content).map_err(|error| Refusal::Malformed {
+            reason: format!("content of settings file {:?}: {error}", self.path),
+        })
     }
 }
 
 impl Settings {
     pub(crate) fn check_limits(&self) -> Result<(), Refusal> {
-        within(
-            "settings files",
-            self.files.len() as u64,
-            limits::SETTINGS_FILES as u64,
-        )?;
+        within("settings files", self.files.len() as u64, limits::SETTINGS_FILES as u64)?;
         let mut total = 0;
         for file in &self.files {
             total += file.bytes()?.len() as u64;
         }
-        within(
-            "bytes of settings files",
-            total,
-            limits::SETTINGS_BYTES as u64,
-        )
+        within("bytes of settings files", total, limits::SETTINGS_BYTES as u64)
     }
 }

@@ -21,9 +21,7 @@ impl PublicKey {
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(message, signature).is_ok()
     }
 }
 
@@ -74,10 +72,7 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("32 bytes are a seed");
         let mut public = [0; 32];
         public.copy_from_slice(pair.public_key().as_ref());
-        Self {
-            pair,
-            public: PublicKey(public),
-        }
+        Self { pair, public: PublicKey(public) }
     }
 
     /// The public half.

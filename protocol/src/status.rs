@@ -225,10 +225,7 @@ impl Message for Status {
             });
         }
         if self.server != expected.server {
-            return Err(Refusal::OtherServer {
-                found: self.server,
-                own: expected.server,
-            });
+            return Err(Refusal::OtherServer { found: self.server, own: expected.server });
         }
         if let Some(inventory) = &self.inventory {
             let limit = limits::INVENTORY_ENTRIES as u64;
@@ -238,11 +235,7 @@ impl Message for Status {
         if let Standing::Failed { fault } = &self.standing {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;
             within("fault message", fault.message.len() as u64, limit)?;
-            within(
-                "fault code",
-                fault.code.len() as u64,
-                limits::NAME_BYTES as u64,
-            )?;
+            within("fault code", fault.code.len() as u64, limits::NAME_BYTES as u64)?;
         }
         Ok(())
     }

@@ -16,10 +16,7 @@ use crate::refusal::Refusal;
 /// an image's manifest, an OCI manifest. Refused by name as messages are.
 pub fn strict_json<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, Refusal> {
     if bytes.len() > limit {
-        return Err(Refusal::Oversized {
-            bytes: bytes.len(),
-            limit,
-        });
+        return Err(Refusal::Oversized { bytes: bytes.len(), limit });
     }
     from_slice(bytes)
 }
@@ -27,30 +24,21 @@ pub fn strict_json<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T,
 /// Parses `bytes` into `T`, refusing by name what this file's head forbids.
 pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     check_shape(bytes)?;
-    serde_json::from_slice(bytes).map_err(|error| Refusal::Malformed {
-        reason: error.to_string(),
-    })
+    serde_json::from_slice(bytes).map_err(|error| Refusal::Malformed { reason: error.to_string() })
 }
 
 fn check_shape(bytes: &[u8]) -> Result<(), Refusal> {
     let mut found = None;
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let shape = Shape {
-        depth: 0,
-        found: &mut found,
-    };
+    let shape = Shape { depth: 0, found: &mut found };
     if let Err(error) = shape.deserialize(&mut json) {
         return Err(match found {
             Some(refusal) => refusal,
             None if error.is_eof() => Refusal::Truncated { bytes: bytes.len() },
-            None => Refusal::Malformed {
-                reason: error.to_string(),
-            },
+            None => Refusal::Malformed { reason: error.to_string() },
         });
     }
-    json.end().map_err(|_| Refusal::TrailingBytes {
-        bytes: bytes.len() - json_length(bytes),
-    })
+    json.end().map_err(|_| Refusal::TrailingBytes { bytes: bytes.len() - json_length(bytes) })
 }
 
 /// How many bytes the first JSON value of `bytes` takes, white space before it included.
@@ -69,19 +57,14 @@ struct Shape<'a> {
 
 impl Shape<'_> {
     fn inner(&mut self) -> Shape<'_> {
-        Shape {
-            depth: self.depth + 1,
-            found: self.found,
-        }
+        Shape { depth: self.depth + 1, found: self.found }
     }
 
     fn enter<E: Error>(&mut self) -> Result<(), E> {
         if self.depth < limits::JSON_DEPTH {
             return Ok(());
         }
-        self.refuse(Refusal::TooDeep {
-            limit: limits::JSON_DEPTH,
-        })
+        self.refuse(Refusal::TooDeep { limit: limits::JSON_DEPTH })
     }
 
     fn refuse<T, E: Error>(&mut self, refusal: Refusal) -> Result<T, E> {
@@ -161,24 +144,13 @@ mod tests {
     #[test]
     fn one_value_bounded_and_without_doubles() {
         check(r#"{"a":[1,-1,1.5,"x",true,null],"b":{"a":{}}}"#, Ok(()));
-        check(
-            r#"{"a":1,"a":2}"#,
-            Err(Refusal::DuplicateKey { key: "a".into() }),
-        );
-        check(
-            r#"{"x":[{"a":1,"\u0061":2}]}"#,
-            Err(Refusal::DuplicateKey { key: "a".into() }),
-        );
+        check(r#"{"a":1,"a":2}"#, Err(Refusal::DuplicateKey { key: "a".into() }));
+        check(r#"{"x":[{"a":1,"\u0061":2}]}"#, Err(Refusal::DuplicateKey { key: "a".into() }));
         check(r#"{"a":1} x"#, Err(Refusal::TrailingBytes { bytes: 2 }));
         check(r#"{"a":"#, Err(Refusal::Truncated { bytes: 5 }));
         check("", Err(Refusal::Truncated { bytes: 0 }));
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         check(&nested(limits::JSON_DEPTH), Ok(()));
-        check(
-            &nested(limits::JSON_DEPTH + 1),
-            Err(Refusal::TooDeep {
-                limit: limits::JSON_DEPTH,
-            }),
-        );
+        check(&nested(limits::JSON_DEPTH + 1), Err(Refusal::TooDeep { limit: limits::JSON_DEPTH }));
     }
 }

@@ -66,11 +66,7 @@ impl Message for TrustDocument {
         }
         let limit = limits::TRUST_KEYS as u64;
         within("directive keys", self.directive_keys.len() as u64, limit)?;
-        within(
-            "bytes of CA certificates",
-            self.ca_pem.len() as u64,
-            limits::CA_BYTES as u64,
-        )?;
+        within("bytes of CA certificates", self.ca_pem.len() as u64, limits::CA_BYTES as u64)?;
         let named = self.least_versions.len() as u64;
         within("least versions", named, limits::LEAST_VERSIONS as u64)?;
         for name in self.least_versions.keys() {

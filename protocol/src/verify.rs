@@ -87,44 +87,28 @@ pub fn verify<M: Message>(
     expected: &M::Expected,
 ) -> Result<Verified<M>, Refusal> {
     if bytes.len() > limits::ENVELOPE_BYTES {
-        return Err(Refusal::Oversized {
-            bytes: bytes.len(),
-            limit: limits::ENVELOPE_BYTES,
-        });
+        return Err(Refusal::Oversized { bytes: bytes.len(), limit: limits::ENVELOPE_BYTES });
     }
     let envelope: Envelope = strict::from_slice(bytes)?;
     if envelope.payload_type != M::PAYLOAD_TYPE {
-        return Err(Refusal::OtherType {
-            found: envelope.payload_type,
-            wanted: M::PAYLOAD_TYPE,
-        });
+        return Err(Refusal::OtherType { found: envelope.payload_type, wanted: M::PAYLOAD_TYPE });
     }
     let payload = decode(&envelope.payload)?;
     let key = signer(&envelope, &payload, keys)?;
     let message: M = strict::from_slice(&payload)?;
-    if let Some(name) = message
-        .critical()
-        .iter()
-        .find(|name| !M::CRITICAL.contains(&name.as_str()))
+    if let Some(name) = message.critical().iter().find(|name| !M::CRITICAL.contains(&name.as_str()))
     {
         return Err(Refusal::UnknownCritical { name: name.clone() });
     }
     let finding = message.check(expected)?;
-    Ok(Verified {
-        message,
-        finding,
-        key,
-    })
+    Ok(Verified { message, finding, key })
 }
 
 /// The trusted key whose signature fits; one is enough, which is what lets keys overlap.
 fn signer(envelope: &Envelope, payload: &[u8], keys: Keys<'_>) -> Result<PublicKey, Refusal> {
     let found = envelope.signatures.len();
     if found > limits::SIGNATURES {
-        return Err(Refusal::TooManySignatures {
-            found,
-            limit: limits::SIGNATURES,
-        });
+        return Err(Refusal::TooManySignatures { found, limit: limits::SIGNATURES });
     }
     let first = envelope.signatures.first().ok_or(Refusal::Unsigned)?;
     let mut refusal = Refusal::UnknownKey { key: first.keyid };
@@ -133,15 +117,11 @@ fn signer(envelope: &Envelope, payload: &[u8], keys: Keys<'_>) -> Result<PublicK
         if signature.keyid.verifies(&signed, &decode(&signature.sig)?) {
             return Ok(signature.keyid);
         }
-        refusal = Refusal::BadSignature {
-            key: signature.keyid,
-        };
+        refusal = Refusal::BadSignature { key: signature.keyid };
     }
     Err(refusal)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Refusal> {
-    STANDARD.decode(text).map_err(|error| Refusal::Malformed {
-        reason: error.to_string(),
-    })
+    STANDARD.decode(text).map_err(|error| Refusal::Malformed { reason: error.to_string() })
 }

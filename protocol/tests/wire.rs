@@ -3,10 +3,7 @@
 //! (`properties/`). `REPAVE_BLESS=1 cargo test -p repave-protocol --test wire` rewrites the golden
 //! files and the attack folders after a wanted change.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on says so by panicking"
-)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
 mod example;
 mod golden;

@@ -90,10 +90,8 @@ fn kvm_works() -> bool {
 }
 
 fn probe(accelerator: Accelerator) -> Result<bool, VmError> {
-    let dir = tempfile::tempdir().map_err(|source| VmError::Folder {
-        path: env::temp_dir(),
-        source,
-    })?;
+    let dir =
+        tempfile::tempdir().map_err(|source| VmError::Folder { path: env::temp_dir(), source })?;
     let machine = Machine::new(VmSpec::new("kvm-probe", dir.path()))?;
     let vm = machine.power_on_with(accelerator)?;
     let start = Instant::now();
@@ -116,10 +114,7 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
-            assert_eq!(
-                accelerator.to_string().parse::<Accelerator>().unwrap(),
-                accelerator
-            );
+            assert_eq!(accelerator.to_string().parse::<Accelerator>().unwrap(), accelerator);
         }
         let error = Accelerator::from_str("KVM").unwrap_err().to_string();
         assert_eq!(error, r#"REPAVE_ACCEL is "KVM"; it may be kvm or tcg"#);

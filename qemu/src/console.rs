@@ -77,20 +77,12 @@ impl Console {
         offset_bytes: u64,
         alive: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<Self, WaitError> {
-        let failed = |source| WaitError::Log {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| WaitError::Log { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(failed)?;
         file.seek(SeekFrom::Start(offset_bytes)).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
-            tail: Mutex::new(Tail {
-                file,
-                decoder: Decoder::default(),
-                lines: vec![],
-                next: 0,
-            }),
+            tail: Mutex::new(Tail { file, decoder: Decoder::default(), lines: vec![], next: 0 }),
             alive: Box::new(alive),
         })
     }
@@ -121,16 +113,8 @@ impl Console {
                 let patterns = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
                 let (waited_s, tail) = (waited.as_secs_f64(), tail.last_lines());
                 return Err(match ended {
-                    true => WaitError::Ended {
-                        patterns,
-                        waited_s,
-                        tail,
-                    },
-                    false => WaitError::Silent {
-                        patterns,
-                        waited_s,
-                        tail,
-                    },
+                    true => WaitError::Ended { patterns, waited_s, tail },
+                    false => WaitError::Silent { patterns, waited_s, tail },
                 });
             }
             drop(tail);
@@ -151,10 +135,7 @@ impl Console {
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         match tail.read_on(ended) {
             Ok(()) => Ok(tail),
-            Err(source) => Err(WaitError::Log {
-                path: self.path.clone(),
-                source,
-            }),
+            Err(source) => Err(WaitError::Log { path: self.path.clone(), source }),
         }
     }
 }
@@ -265,9 +246,7 @@ mod tests {
     fn decoded(bytes: &[u8]) -> Vec<String> {
         // Byte by byte, so that every sequence is also cut at every place.
         let (mut decoder, mut lines) = (Decoder::default(), vec![]);
-        bytes
-            .iter()
-            .for_each(|byte| decoder.feed(&[*byte], &mut lines));
+        bytes.iter().for_each(|byte| decoder.feed(&[*byte], &mut lines));
         decoder.end_line(&mut lines);
         lines
     }
@@ -275,22 +254,10 @@ mod tests {
     #[test]
     fn terminal_output_becomes_plain_lines() {
         let check = |bytes: &[u8], lines: &[&str]| assert_eq!(decoded(bytes), lines);
-        check(
-            b"one\r\n\r\ntwo\tthree  \r\nfour",
-            &["one", "two\tthree", "four"],
-        );
-        check(
-            b"\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2JBdsDxe: loading\r\n",
-            &["BdsDxe: loading"],
-        );
-        check(
-            b"\x1b[1mMapping\x1b[0m\x1b[04;01H\x1b[37mmap: none",
-            &["Mapping", "map: none"],
-        );
-        check(
-            b"\x1b]0;title\x07text \x1b(B\x1b]8;;x\x1b\\more\n",
-            &["text more"],
-        );
+        check(b"one\r\n\r\ntwo\tthree  \r\nfour", &["one", "two\tthree", "four"]);
+        check(b"\x1b[2J\x1b[01;01H\x1b[=3h\x1b[2JBdsDxe: loading\r\n", &["BdsDxe: loading"]);
+        check(b"\x1b[1mMapping\x1b[0m\x1b[04;01H\x1b[37mmap: none", &["Mapping", "map: none"]);
+        check(b"\x1b]0;title\x07text \x1b(B\x1b]8;;x\x1b\\more\n", &["text more"]);
         check("gr\u{fc}n\0\n".as_bytes(), &["gr\u{fc}n"]);
         check(b"bad \xff byte\n", &["bad \u{fffd} byte"]);
     }
@@ -309,49 +276,25 @@ mod tests {
         let alive = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&alive);
         let console = Console::open(&path, 0, move || asked.load(Ordering::Relaxed)).unwrap();
-        Log {
-            file,
-            console,
-            alive,
-            _dir: dir,
-        }
+        Log { file, console, alive, _dir: dir }
     }
 
     #[test]
     fn a_wait_starts_where_the_last_one_ended() {
         let mut log = log();
-        log.file
-            .write_all(b"boot 1\nready\nboot 2\nready\nhalf")
-            .unwrap();
+        log.file.write_all(b"boot 1\nready\nboot 2\nready\nhalf").unwrap();
         assert_eq!(log.console.wait_for("boot", NOW).unwrap(), "boot 1");
         assert_eq!(log.console.wait_for("boot", NOW).unwrap(), "boot 2");
-        assert!(matches!(
-            log.console.wait_for("boot", NOW),
-            Err(WaitError::Silent { .. })
-        ));
-        assert!(
-            log.console.wait_for("half", NOW).is_err(),
-            "a line has an end"
-        );
-        let found = log
-            .console
-            .wait_for_any(&["never", "read", "ready"], NOW)
-            .unwrap();
-        assert_eq!(
-            found,
-            Match {
-                pattern: 1,
-                line: "ready".to_owned()
-            }
-        );
+        assert!(matches!(log.console.wait_for("boot", NOW), Err(WaitError::Silent { .. })));
+        assert!(log.console.wait_for("half", NOW).is_err(), "a line has an end");
+        let found = log.console.wait_for_any(&["never", "read", "ready"], NOW).unwrap();
+        assert_eq!(found, Match { pattern: 1, line: "ready".to_owned() });
         assert_eq!(log.console.lines().unwrap().len(), 4);
     }
 
     #[test]
     fn a_line_that_comes_during_the_wait_is_seen() {
-        let Log {
-            mut file, console, ..
-        } = log();
+        let Log { mut file, console, .. } = log();
         thread::scope(|scope| {
             let waiter = scope.spawn(|| console.wait_for("up", SOON).unwrap());
             file.write_all(b"starting\nu").unwrap();
@@ -365,20 +308,11 @@ mod tests {
         let mut log = log();
         (0..30).for_each(|i| writeln!(log.file, "line {i}").unwrap());
         let silent = log.console.wait_for("login", NOW).unwrap_err().to_string();
-        assert!(
-            silent.contains("login") && silent.contains("still runs"),
-            "{silent}"
-        );
-        assert!(
-            silent.contains("line 10\n") && !silent.contains("line 9\n"),
-            "{silent}"
-        );
+        assert!(silent.contains("login") && silent.contains("still runs"), "{silent}");
+        assert!(silent.contains("line 10\n") && !silent.contains("line 9\n"), "{silent}");
         log.file.write_all(b"last words").unwrap();
         log.alive.store(false, Ordering::Relaxed);
-        assert!(matches!(
-            log.console.wait_for("login", SOON),
-            Err(WaitError::Ended { .. })
-        ));
+        assert!(matches!(log.console.wait_for("login", SOON), Err(WaitError::Ended { .. })));
         assert_eq!(log.console.wait_for("words", SOON).unwrap(), "last words");
     }
 }

@@ -64,9 +64,7 @@ impl Disk {
     /// The file cannot be created.
     pub fn empty(path: impl AsRef<Path>, size_bytes: u64) -> Result<Self, DiskError> {
         let path = path.as_ref();
-        create(path)
-            .and_then(|file| file.set_len(size_bytes))
-            .map_err(failed("write", path))?;
+        create(path).and_then(|file| file.set_len(size_bytes)).map_err(failed("write", path))?;
         Self::existing(path)
     }
 
@@ -77,9 +75,7 @@ impl Disk {
     pub fn copy(base: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<Self, DiskError> {
         let (base, path) = (base.as_ref(), path.as_ref());
         let base = File::open(base).map_err(failed("read", base))?;
-        create(path)
-            .and_then(|file| copy_sparse(&base, &file))
-            .map_err(failed("write", path))?;
+        create(path).and_then(|file| copy_sparse(&base, &file)).map_err(failed("write", path))?;
         Self::existing(path)
     }
 
@@ -92,13 +88,7 @@ impl Disk {
         // Absolute, since QEMU runs in the machine's own folder.
         let path = fs::canonicalize(path).map_err(failed("find", path))?;
         let (serial, boot_index) = (None, None);
-        Ok(Self {
-            path,
-            serial,
-            bus: Bus::Virtio,
-            block_size: BlockSize::B512,
-            boot_index,
-        })
+        Ok(Self { path, serial, bus: Bus::Virtio, block_size: BlockSize::B512, boot_index })
     }
 
     /// The serial that the guest reads; at most [`Disk::SERIAL_MAX_BYTES`] of `[A-Za-z0-9._-]`.
@@ -136,11 +126,7 @@ impl Disk {
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
-    move |source| DiskError::File {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| DiskError::File { action, path: path.to_owned(), source }
 }
 
 /// A file of its own, never one that a running machine still holds.
@@ -166,10 +152,7 @@ fn copy_sparse(from: &File, to: &File) -> io::Result<()> {
         let (mut source, mut sink) = (from, to);
         source.seek(SeekFrom::Start(data_start))?;
         sink.seek(SeekFrom::Start(data_start))?;
-        io::copy(
-            &mut io::Read::take(source, data_end - data_start),
-            &mut sink,
-        )?;
+        io::copy(&mut io::Read::take(source, data_end - data_start), &mut sink)?;
         offset_bytes = data_end;
     }
     Ok(())
@@ -202,10 +185,7 @@ mod tests {
         let check = |made: Result<Disk, DiskError>, expected| {
             assert_eq!(made.unwrap_err().to_string(), expected);
         };
-        check(
-            Disk::empty("/no/such/disk", 1),
-            "cannot write the disk file /no/such/disk",
-        );
+        check(Disk::empty("/no/such/disk", 1), "cannot write the disk file /no/such/disk");
         check(
             Disk::copy("/no/such/base", dir.path().join("disk")),
             "cannot read the disk file /no/such/base",

@@ -87,12 +87,7 @@ pub struct NamespaceSpec {
 impl NamespaceSpec {
     /// DHCP only.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self {
-            dir: dir.into(),
-            outside_names: vec![],
-            boot_file: None,
-            dnsmasq_args: vec![],
-        }
+        Self { dir: dir.into(), outside_names: vec![], boot_file: None, dnsmasq_args: vec![] }
     }
 }
 
@@ -117,13 +112,7 @@ impl Namespace {
         let network = Network::claim(&holder)?;
         holder.ip(&network.inside())?;
         let (dnsmasq, log) = start_dnsmasq(&holder, &network.dnsmasq_args(spec), &spec.dir)?;
-        Ok(Self {
-            network,
-            log,
-            taps: AtomicU32::new(0),
-            _dnsmasq: dnsmasq,
-            holder,
-        })
+        Ok(Self { network, log, taps: AtomicU32::new(0), _dnsmasq: dnsmasq, holder })
     }
 
     /// The address at which the machines reach this process.
@@ -147,13 +136,9 @@ impl Namespace {
     /// The tap device is refused.
     pub fn nic(&self) -> Result<Nic, NetError> {
         let name = format!("tap{}", self.taps.fetch_add(1, Ordering::Relaxed));
-        self.holder.ip(&format!(
-            "tuntap add dev {name} mode tap\nlink set dev {name} master br0 up\n"
-        ))?;
-        Ok(Nic::new(Backend::Tap {
-            name,
-            holder: Arc::clone(&self.holder),
-        }))
+        self.holder
+            .ip(&format!("tuntap add dev {name} mode tap\nlink set dev {name} master br0 up\n"))?;
+        Ok(Nic::new(Backend::Tap { name, holder: Arc::clone(&self.holder) }))
     }
 }
 
@@ -182,16 +167,11 @@ impl Holder {
     /// What to put before a program so that it runs in the namespace.
     pub(crate) fn enter(&self) -> Vec<String> {
         let id = self.process.id().to_string();
-        ["nsenter", "--target", &id, "--net", "--"]
-            .map(str::to_owned)
-            .to_vec()
+        ["nsenter", "--target", &id, "--net", "--"].map(str::to_owned).to_vec()
     }
 
     fn start() -> Result<Self, NetError> {
-        let failed = |source| NetError::Spawn {
-            program: "unshare",
-            source,
-        };
+        let failed = |source| NetError::Spawn { program: "unshare", source };
         let (mut stdio, theirs) = UnixStream::pair().map_err(failed)?;
         let mut command = mortal(&[], "unshare");
         command
@@ -205,10 +185,7 @@ impl Holder {
             .and_then(|()| stdio.write_all(b"\n"))
             .and_then(|()| stdio.read_exact(&mut [0]))
             .map_err(|source| NetError::Refused { source })?;
-        Ok(Self {
-            process,
-            _stdio: stdio,
-        })
+        Ok(Self { process, _stdio: stdio })
     }
 
     /// Gives lines to `ip` inside the namespace.
@@ -245,19 +222,9 @@ impl Network {
     /// Whether this host sends the network's packets somewhere, other than by its default route.
     fn is_routed(self) -> Result<bool, NetError> {
         let output = Command::new("ip")
-            .args([
-                "-4",
-                "route",
-                "show",
-                "to",
-                "match",
-                &self.address(OUTSIDE_HOST).to_string(),
-            ])
+            .args(["-4", "route", "show", "to", "match", &self.address(OUTSIDE_HOST).to_string()])
             .output()
-            .map_err(|source| NetError::Spawn {
-                program: "ip",
-                source,
-            })?;
+            .map_err(|source| NetError::Spawn { program: "ip", source })?;
         let routes = String::from_utf8_lossy(&output.stdout);
         Ok(routes.lines().any(|route| !route.starts_with("default")))
     }
@@ -314,10 +281,7 @@ impl Network {
         .to_vec();
         args.push(format!("--dhcp-range={first},{last},255.255.255.0,{LEASE}"));
         for name in &spec.outside_names {
-            args.push(format!(
-                "--host-record={name},{}",
-                self.address(OUTSIDE_HOST)
-            ));
+            args.push(format!("--host-record={name},{}", self.address(OUTSIDE_HOST)));
         }
         if let Some(file) = &spec.boot_file {
             let folder = file.parent().unwrap_or(Path::new("/"));
@@ -339,38 +303,23 @@ fn start_dnsmasq(
     let log_path = dir.join("dnsmasq.log");
     let log = fs::create_dir_all(dir)
         .and_then(|()| fs::File::create(&log_path))
-        .map_err(|source| NetError::File {
-            path: log_path.clone(),
-            source,
-        })?;
+        .map_err(|source| NetError::File { path: log_path.clone(), source })?;
     let mut command = mortal(&holder.enter(), "dnsmasq");
-    command
-        .args(args)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
+    command.args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let process = Process::spawn(command)
         .map(Arc::new)
-        .map_err(|source| NetError::Spawn {
-            program: "dnsmasq",
-            source,
-        })?;
+        .map_err(|source| NetError::Spawn { program: "dnsmasq", source })?;
     let writer = Arc::clone(&process);
     let log = Console::open(&log_path, 0, move || matches!(writer.exited(), Ok(None)))
         .map_err(NetError::Dnsmasq)?;
     // Its last words before it answers; its sockets are bound by then.
-    log.wait_for("started, version", HANG_GUARD)
-        .map_err(NetError::Dnsmasq)?;
+    log.wait_for("started, version", HANG_GUARD).map_err(NetError::Dnsmasq)?;
     Ok((process, log))
 }
 
 /// Runs `ip -batch`, which stops at the first line that is refused.
 fn ip(mut command: Command, lines: &str) -> Result<(), NetError> {
-    let failed = |source| NetError::Spawn {
-        program: "ip",
-        source,
-    };
+    let failed = |source| NetError::Spawn { program: "ip", source };
     let mut child = command
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -386,10 +335,7 @@ fn ip(mut command: Command, lines: &str) -> Result<(), NetError> {
         return Ok(());
     }
     let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NetError::Ip {
-        commands: lines.to_owned(),
-        complaint,
-    })
+    Err(NetError::Ip { commands: lines.to_owned(), complaint })
 }
 
 #[cfg(test)]
@@ -410,10 +356,6 @@ mod tests {
         spec.outside_names = vec!["controller.test".to_owned()];
         spec.boot_file = Some(PathBuf::from("/srv/boot/default.efi"));
         let args = Network(7).dnsmasq_args(&spec).join("\n");
-        assert_eq!(
-            args,
-            include_str!("../tests/golden/dnsmasq.args").trim_end(),
-            "\n{args}"
-        );
+        assert_eq!(args, include_str!("../tests/golden/dnsmasq.args").trim_end(), "\n{args}");
     }
 }

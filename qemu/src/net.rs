@@ -18,23 +18,14 @@ pub struct Nic {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Backend {
-    Slirp {
-        forwards: Vec<(u16, u16)>,
-        boot_file: Option<PathBuf>,
-    },
-    Tap {
-        name: String,
-        holder: Arc<Holder>,
-    },
+    Slirp { forwards: Vec<(u16, u16)>, boot_file: Option<PathBuf> },
+    Tap { name: String, holder: Arc<Holder> },
 }
 
 impl Nic {
     /// A card in QEMU's user-mode network: DHCP, and 10.0.2.2 is this host's loopback.
     pub fn slirp() -> Self {
-        Self::new(Backend::Slirp {
-            forwards: vec![],
-            boot_file: None,
-        })
+        Self::new(Backend::Slirp { forwards: vec![], boot_file: None })
     }
 
     /// Forwards a TCP port of the host's loopback to the guest. User-mode network only.
@@ -67,11 +58,7 @@ impl Nic {
     }
 
     pub(crate) fn new(backend: Backend) -> Self {
-        Self {
-            backend,
-            mac: None,
-            link_up: true,
-        }
+        Self { backend, mac: None, link_up: true }
     }
 }
 
@@ -80,9 +67,7 @@ impl Nic {
 /// # Errors
 /// No port is free.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -23,10 +23,7 @@ impl Process {
     /// Starts a command made by [`mortal`].
     pub(crate) fn spawn(command: Command) -> io::Result<Self> {
         let child = spawn_on_lasting_thread(command)?;
-        Ok(Self {
-            id: child.id(),
-            child: Mutex::new(child),
-        })
+        Ok(Self { id: child.id(), child: Mutex::new(child) })
     }
 
     /// The child's process id. It stays ours until the drop, even if the child has exited.
@@ -74,10 +71,7 @@ impl Drop for Process {
 /// for programs that exec the rest of their arguments.
 pub(crate) fn mortal(prefix: &[String], program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .args(prefix)
-        .arg(program);
+    command.args(["--pdeathsig", "KILL", "--"]).args(prefix).arg(program);
     command
 }
 
@@ -91,22 +85,19 @@ fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
         Some(jobs) => jobs,
         None => spawner.insert(start_spawner()?),
     };
-    jobs.send((command, answer))
-        .map_err(|_| spawner_is_gone())?;
+    jobs.send((command, answer)).map_err(|_| spawner_is_gone())?;
     drop(spawner);
     child.recv().map_err(|_| spawner_is_gone())?
 }
 
 fn start_spawner() -> io::Result<mpsc::Sender<Job>> {
     let (sender, jobs) = mpsc::channel::<Job>();
-    thread::Builder::new()
-        .name("spawner".to_owned())
-        .spawn(move || {
-            for (mut command, answer) in jobs {
-                // The command is dropped in each round: it holds our copies of the child's pipes.
-                let _ = answer.send(command.spawn());
-            }
-        })?;
+    thread::Builder::new().name("spawner".to_owned()).spawn(move || {
+        for (mut command, answer) in jobs {
+            // The command is dropped in each round: it holds our copies of the child's pipes.
+            let _ = answer.send(command.spawn());
+        }
+    })?;
     Ok(sender)
 }
 

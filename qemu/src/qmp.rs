@@ -78,9 +78,7 @@ impl Qmp {
         };
         wire.receive("greeting", |message| message.get("QMP").cloned())?;
         wire.execute("qmp_capabilities", &json!({}))?;
-        Ok(Self {
-            wire: Mutex::new(wire),
-        })
+        Ok(Self { wire: Mutex::new(wire) })
     }
 
     /// Sends `command` with `arguments` (an object) and returns its `return` value.
@@ -136,9 +134,8 @@ impl Wire {
             result => result?,
         }
         // An answer with another id belongs to a command that was given up.
-        let answer = self.receive(command, |message| {
-            (message["id"] == id).then(|| message.clone())
-        })?;
+        let answer =
+            self.receive(command, |message| (message["id"] == id).then(|| message.clone()))?;
         match (answer.get("return"), answer.get("error")) {
             (Some(value), _) => Ok(value.clone()),
             (None, Some(error)) => Err(QmpError::Refused {
@@ -146,9 +143,7 @@ impl Wire {
                 class: text(&error["class"]),
                 description: text(&error["desc"]),
             }),
-            (None, None) => Err(QmpError::Malformed {
-                line: answer.to_string(),
-            }),
+            (None, None) => Err(QmpError::Malformed { line: answer.to_string() }),
         }
     }
 
@@ -196,16 +191,11 @@ impl Wire {
 }
 
 fn closed(awaited: &str) -> QmpError {
-    QmpError::Closed {
-        awaited: awaited.to_owned(),
-    }
+    QmpError::Closed { awaited: awaited.to_owned() }
 }
 
 fn silent(awaited: &str, limit: Duration) -> QmpError {
-    QmpError::Silent {
-        awaited: awaited.to_owned(),
-        waited_s: limit.as_secs(),
-    }
+    QmpError::Silent { awaited: awaited.to_owned(), waited_s: limit.as_secs() }
 }
 
 fn text(value: &Value) -> String {
@@ -232,12 +222,7 @@ mod tests {
                     return;
                 };
                 let command: Value = serde_json::from_str(&command).unwrap();
-                writeln!(
-                    theirs,
-                    "{}",
-                    answer.replace("ID", &command["id"].to_string())
-                )
-                .unwrap();
+                writeln!(theirs, "{}", answer.replace("ID", &command["id"].to_string())).unwrap();
             }
         });
         ours
@@ -256,34 +241,23 @@ mod tests {
         let status = qmp.execute("query-status", &json!({})).unwrap();
         assert_eq!(status["status"], "running");
         assert_eq!(qmp.wait_event("STOP", HANG_GUARD).unwrap()["event"], "STOP");
-        assert_eq!(
-            qmp.wait_event("RESET", HANG_GUARD).unwrap()["data"]["guest"],
-            true
-        );
+        assert_eq!(qmp.wait_event("RESET", HANG_GUARD).unwrap()["data"]["guest"], true);
         let again = qmp.wait_event("RESET", Duration::ZERO).unwrap_err();
-        assert!(
-            matches!(again, QmpError::Silent { .. } | QmpError::Closed { .. }),
-            "{again}"
-        );
+        assert!(matches!(again, QmpError::Silent { .. } | QmpError::Closed { .. }), "{again}");
     }
 
     #[test]
     fn each_failure_has_its_name() {
         let check = |answers, expected: &str| {
             let qmp = Qmp::handshake(qemu(answers)).unwrap();
-            let error = qmp
-                .execute("set_link", &json!({"name": "x", "up": true}))
-                .unwrap_err();
+            let error = qmp.execute("set_link", &json!({"name": "x", "up": true})).unwrap_err();
             assert_eq!(error.to_string(), expected);
         };
         check(
             &[r#"{"error": {"class": "DeviceNotFound", "desc": "no x"}, "id": ID}"#],
             "QEMU refused set_link: DeviceNotFound: no x",
         );
-        check(
-            &["{oops"],
-            r#"QEMU's monitor said something that is no QMP message: "{oops""#,
-        );
+        check(&["{oops"], r#"QEMU's monitor said something that is no QMP message: "{oops""#);
         check(&[], "QEMU closed its monitor while we waited for set_link");
     }
 }

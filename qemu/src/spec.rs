@@ -95,32 +95,15 @@ impl VmSpec {
         args.words(&accelerator.qemu_args());
         args.pair("-smp", self.cpus.to_string());
         args.pair("-m", self.memory_mib.to_string());
-        args.words(&[
-            "-chardev",
-            "stdio,id=qmp,signal=off",
-            "-mon",
-            "chardev=qmp,mode=control",
-        ]);
-        args.pair(
-            "-chardev",
-            format!("file,id=console,path={CONSOLE_FILE},append=on"),
-        );
+        args.words(&["-chardev", "stdio,id=qmp,signal=off", "-mon", "chardev=qmp,mode=control"]);
+        args.pair("-chardev", format!("file,id=console,path={CONSOLE_FILE},append=on"));
         args.words(&["-serial", "chardev:console"]);
-        args.pair(
-            "-drive",
-            format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"),
-        );
-        args.pair(
-            "-drive",
-            format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"),
-        );
+        args.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
+        args.pair("-drive", format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"));
         args.words(&["-object", "rng-random,id=rng0,filename=/dev/urandom"]);
         args.words(&["-device", "virtio-rng-pci,rng=rng0"]);
         let uuid = uuid(&self.name);
-        args.pair(
-            "-smbios",
-            format!("type=1,manufacturer=QEMU,serial={},uuid={uuid}", self.name),
-        );
+        args.pair("-smbios", format!("type=1,manufacturer=QEMU,serial={},uuid={uuid}", self.name));
         if let Some(base) = &self.rtc_base {
             args.pair("-rtc", format!("base={base}"));
         }
@@ -203,11 +186,7 @@ impl Args {
                 format!("tap,id=net{index},ifname={name},script=no,downscript=no")
             }
         };
-        if let Backend::Slirp {
-            forwards,
-            boot_file,
-        } = &nic.backend
-        {
+        if let Backend::Slirp { forwards, boot_file } = &nic.backend {
             for (host_port, guest_port) in forwards {
                 netdev += &format!(",hostfwd=tcp:127.0.0.1:{host_port}-:{guest_port}");
             }
@@ -235,18 +214,12 @@ fn check_name(what: &'static str, value: &str, max_bytes: usize) -> Result<(), S
     if (1..=max_bytes).contains(&value.len()) && value.bytes().all(plain) {
         return Ok(());
     }
-    Err(SpecError::Name {
-        what,
-        value: value.to_owned(),
-        max_bytes,
-    })
+    Err(SpecError::Name { what, value: value.to_owned(), max_bytes })
 }
 
 /// QEMU's option lists end a value at a comma, unless it is doubled.
 fn escaped(path: &Path) -> Result<String, SpecError> {
-    let text = path
-        .to_str()
-        .ok_or_else(|| SpecError::Path(path.to_owned()))?;
+    let text = path.to_str().ok_or_else(|| SpecError::Path(path.to_owned()))?;
     Ok(text.replace(',', ",,"))
 }
 
@@ -286,11 +259,7 @@ mod tests {
 
     /// The arguments of a machine, checked against a file with one option a line.
     fn check(spec: &VmSpec, golden: &str) {
-        let args = spec
-            .qemu_args(Accelerator::Tcg)
-            .unwrap()
-            .join(" ")
-            .replace(" -", "\n-");
+        let args = spec.qemu_args(Accelerator::Tcg).unwrap().join(" ").replace(" -", "\n-");
         assert_eq!(args.trim(), golden.trim(), "\n{args}");
     }
 
@@ -298,8 +267,7 @@ mod tests {
     fn golden_arguments_of_a_plain_machine() {
         let mut spec = VmSpec::new("web-1", "/vms/web-1");
         spec.disks.push(disk().serial("WEB1"));
-        spec.nics
-            .push(Nic::slirp().forward(8080, 80).forward(5432, 5432));
+        spec.nics.push(Nic::slirp().forward(8080, 80).forward(5432, 5432));
         check(&spec, include_str!("../tests/golden/plain.args"));
     }
 
@@ -339,10 +307,7 @@ mod tests {
             r#"disk serial "SSSSSSSSSSSSSSSSSSSSS" is not 1 to 20 characters of [A-Za-z0-9._-]"#,
         );
         check(
-            |spec| {
-                spec.disks
-                    .push(disk().bus(Bus::Ahci).block_size(BlockSize::B4096))
-            },
+            |spec| spec.disks.push(disk().bus(Bus::Ahci).block_size(BlockSize::B4096)),
             "disk 0: QEMU's SATA disks have blocks of 512 bytes only",
         );
     }

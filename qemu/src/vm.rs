@@ -123,10 +123,8 @@ impl Machine {
     /// OVMF is not installed, or the folder cannot be written.
     pub fn reset_variables(&self) -> Result<(), VmError> {
         let path = self.spec.dir.join(VARIABLES_FILE);
-        let empty = fs::read(OVMF_VARIABLES).map_err(|source| VmError::Firmware {
-            path: OVMF_VARIABLES,
-            source,
-        })?;
+        let empty = fs::read(OVMF_VARIABLES)
+            .map_err(|source| VmError::Firmware { path: OVMF_VARIABLES, source })?;
         fs::write(&path, empty).map_err(folder_error(&path))
     }
 
@@ -144,10 +142,7 @@ impl Machine {
     /// As [`Machine::power_on`].
     pub fn power_on_with(&self, accelerator: Accelerator) -> Result<Running, VmError> {
         let spec = &self.spec;
-        let failed = |source| VmError::Process {
-            name: spec.name.clone(),
-            source,
-        };
+        let failed = |source| VmError::Process { name: spec.name.clone(), source };
         let log_path = spec.dir.join(CONSOLE_FILE);
         let (log, offset_bytes) =
             begin_log(&log_path, accelerator).map_err(folder_error(&log_path))?;
@@ -164,27 +159,17 @@ impl Machine {
             .stderr(log);
         let process = Arc::new(Process::spawn(command).map_err(failed)?);
         let writer = Arc::clone(&process);
-        let console = Console::open(&log_path, offset_bytes, move || {
-            matches!(writer.exited(), Ok(None))
-        })?;
+        let console =
+            Console::open(&log_path, offset_bytes, move || matches!(writer.exited(), Ok(None)))?;
         let qmp = match Qmp::handshake(monitor) {
             Ok(qmp) => qmp,
             Err(source) => {
                 process.kill().map_err(failed)?;
                 let (name, complaint) = (spec.name.clone(), console.lines()?.join("; "));
-                return Err(VmError::NotStarted {
-                    name,
-                    complaint,
-                    source,
-                });
+                return Err(VmError::NotStarted { name, complaint, source });
             }
         };
-        let running = Running {
-            name: spec.name.clone(),
-            console,
-            qmp,
-            process,
-        };
+        let running = Running { name: spec.name.clone(), console, qmp, process };
         for (index, _) in spec.nics.iter().enumerate().filter(|(_, nic)| !nic.link_up) {
             running.set_link(index, false)?;
         }
@@ -226,8 +211,7 @@ impl Running {
     /// # Errors
     /// There is no such card, or QEMU is gone.
     pub fn set_link(&self, nic: usize, up: bool) -> Result<(), VmError> {
-        self.qmp
-            .execute("set_link", &json!({"name": nic_id(nic), "up": up}))?;
+        self.qmp.execute("set_link", &json!({"name": nic_id(nic), "up": up}))?;
         Ok(())
     }
 
@@ -237,9 +221,7 @@ impl Running {
     /// # Errors
     /// The process cannot be killed.
     pub fn kill(self) -> Result<(), VmError> {
-        self.process
-            .kill()
-            .map_err(|source| self.process_error(source))?;
+        self.process.kill().map_err(|source| self.process_error(source))?;
         Ok(())
     }
 
@@ -258,39 +240,23 @@ impl Running {
     /// # Errors
     /// [`VmError::StillRuns`] after `limit`.
     pub fn wait_for_exit(&self, limit: Duration) -> Result<ExitStatus, VmError> {
-        let status = self
-            .process
-            .wait(limit)
-            .map_err(|source| self.process_error(source))?;
-        status.ok_or(VmError::StillRuns {
-            name: self.name.clone(),
-            waited_s: limit.as_secs(),
-        })
+        let status = self.process.wait(limit).map_err(|source| self.process_error(source))?;
+        status.ok_or(VmError::StillRuns { name: self.name.clone(), waited_s: limit.as_secs() })
     }
 
     fn process_error(&self, source: io::Error) -> VmError {
-        VmError::Process {
-            name: self.name.clone(),
-            source,
-        }
+        VmError::Process { name: self.name.clone(), source }
     }
 }
 
 fn folder_error(path: &Path) -> impl FnOnce(io::Error) -> VmError {
-    move |source| VmError::Folder {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| VmError::Folder { path: path.to_owned(), source }
 }
 
 /// Opens the log for appending, below a line that says that this power-on begins, and returns
 /// with it the place from which on its lines are.
 fn begin_log(path: &Path, accelerator: Accelerator) -> io::Result<(File, u64)> {
-    let mut log = File::options()
-        .create(true)
-        .append(true)
-        .read(true)
-        .open(path)?;
+    let mut log = File::options().create(true).append(true).read(true).open(path)?;
     let mut last = [b'\n'];
     if log.metadata()?.len() > 0 {
         log.seek(SeekFrom::End(-1))?;

@@ -20,21 +20,12 @@ fn a_machine_speaks_resets_and_comes_back() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let mut spec = VmSpec::new("machine", dir.path());
     spec.memory_mib = 128;
-    for (name, bus) in [
-        ("virtio", Bus::Virtio),
-        ("nvme", Bus::Nvme),
-        ("scsi", Bus::Scsi),
-        ("ahci", Bus::Ahci),
-    ] {
-        let disk = Disk::empty(dir.path().join(name), 1 << 20)?
-            .serial(name)
-            .bus(bus);
+    for (name, bus) in
+        [("virtio", Bus::Virtio), ("nvme", Bus::Nvme), ("scsi", Bus::Scsi), ("ahci", Bus::Ahci)]
+    {
+        let disk = Disk::empty(dir.path().join(name), 1 << 20)?.serial(name).bus(bus);
         let large = bus == Bus::Nvme || bus == Bus::Scsi;
-        spec.disks.push(if large {
-            disk.block_size(BlockSize::B4096)
-        } else {
-            disk
-        });
+        spec.disks.push(if large { disk.block_size(BlockSize::B4096) } else { disk });
     }
     spec.nics = vec![Nic::slirp().unplugged()];
     let machine = Machine::new(spec)?;
@@ -45,10 +36,7 @@ fn a_machine_speaks_resets_and_comes_back() -> Result<(), Box<dyn Error>> {
     // OVMF would try HTTP boot over it for minutes before it offers its shell again.
     vm.set_link(0, false)?;
     let refused = vm.set_link(7, true).unwrap_err();
-    assert!(
-        matches!(refused, VmError::Monitor(QmpError::Refused { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, VmError::Monitor(QmpError::Refused { .. })), "{refused:?}");
     vm.reset()?;
     vm.qmp().wait_event("RESET", HANG_GUARD)?;
     vm.console().wait_for(SHELL, HANG_GUARD)?;
@@ -67,11 +55,7 @@ fn a_machine_speaks_resets_and_comes_back() -> Result<(), Box<dyn Error>> {
 
     let log = String::from_utf8_lossy(&fs::read(dir.path().join("console.log"))?).into_owned();
     assert_eq!(log.matches(SHELL).count(), 3);
-    assert_eq!(
-        log.matches("=== power on (").count(),
-        3,
-        "one of them refused"
-    );
+    assert_eq!(log.matches("=== power on (").count(), 3, "one of them refused");
     Ok(())
 }
 

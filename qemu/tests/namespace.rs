@@ -23,25 +23,17 @@ fn a_machine_boots_from_the_network_in_a_namespace() -> Result<(), Box<dyn Error
     let namespace = Namespace::new(&spec)?;
     let other = Namespace::new(&NamespaceSpec::new(dir.path().join("other")))?;
     assert_ne!(namespace.outside(), other.outside());
-    assert_eq!(
-        ask_for_controller_test(namespace.bridge())?,
-        namespace.outside()
-    );
+    assert_eq!(ask_for_controller_test(namespace.bridge())?, namespace.outside());
 
     let mut spec = VmSpec::new("pxe", dir.path().join("pxe"));
     (spec.memory_mib, spec.network_boot) = (256, true);
     spec.nics = vec![namespace.nic()?, other.nic()?];
     let refused = Machine::new(spec.clone()).unwrap_err();
-    assert!(
-        matches!(refused, VmError::Spec(SpecError::TwoNamespaces)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, VmError::Spec(SpecError::TwoNamespaces)), "{refused:?}");
     spec.nics.truncate(1);
     let vm = Machine::new(spec)?.power_on()?;
     namespace.log().wait_for("DHCPACK", HANG_GUARD)?;
-    namespace
-        .log()
-        .wait_for(&format!("sent {EFI_PROGRAM}"), HANG_GUARD)?;
+    namespace.log().wait_for(&format!("sent {EFI_PROGRAM}"), HANG_GUARD)?;
     vm.kill()?;
 
     let link = link_name(&namespace);
@@ -66,11 +58,7 @@ fn a_killed_owner_leaves_nothing_behind() -> Result<(), Box<dyn Error>> {
     }
     let dir = tempfile::tempdir()?;
     let mut owner = Command::new(std::env::current_exe()?)
-        .args([
-            "--exact",
-            "a_killed_owner_leaves_nothing_behind",
-            "--nocapture",
-        ])
+        .args(["--exact", "a_killed_owner_leaves_nothing_behind", "--nocapture"])
         .env(OWNER_DIR, dir.path())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -100,11 +88,7 @@ fn wait_until_gone(link: &str) -> std::io::Result<()> {
 }
 
 fn link_exists(link: &str) -> std::io::Result<bool> {
-    Ok(Command::new("ip")
-        .args(["link", "show", "dev", link])
-        .output()?
-        .status
-        .success())
+    Ok(Command::new("ip").args(["link", "show", "dev", link]).output()?.status.success())
 }
 
 /// One DNS question (RFC 1035 §4) for the address of `controller.test`.

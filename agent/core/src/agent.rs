@@ -151,10 +151,8 @@ impl Agent {
             self.fault = Some(fault.clone());
             // Kept for the next boot as well, where the disk still allows it.
             let disk = edges.disks[self.home.default.disk].as_mut();
-            if let Err(error) = self
-                .home
-                .journal
-                .update(disk, |record| record.failure = Some(fault))
+            if let Err(error) =
+                self.home.journal.update(disk, |record| record.failure = Some(fault))
             {
                 log::error!("{error}");
             }
@@ -170,11 +168,7 @@ impl Agent {
             nonce,
             accepted: accepted.map(|accepted| (accepted.generation, accepted.digest)),
         };
-        Ok(verify(
-            answer,
-            Keys::Pinned(&self.trust.directive_keys),
-            &expected,
-        )?)
+        Ok(verify(answer, Keys::Pinned(&self.trust.directive_keys), &expected)?)
     }
 
     /// Records a new order before anything is done about it.
@@ -189,17 +183,10 @@ impl Agent {
         if *directive.finding() == Recency::Repeat {
             return Ok(());
         }
-        let accepted = Accepted {
-            generation: message.generation,
-            digest: message.order_digest(),
-        };
+        let accepted = Accepted { generation: message.generation, digest: message.order_digest() };
         let is_wait = matches!(message.order, Order::Wait { .. });
         if !is_wait {
-            log::info!(
-                "generation {}: {}",
-                message.generation,
-                order_words(&message.order)
-            );
+            log::info!("generation {}: {}", message.generation, order_words(&message.order));
             self.fault = None;
         }
         Ok(self.home.journal.update(disk, |record| {
@@ -212,15 +199,9 @@ impl Agent {
 
     /// Takes a newer trust document that came along.
     fn take_trust(&mut self, directive: &Directive, disk: &mut dyn Disk) -> Result<(), Failure> {
-        let found = trust::newer(
-            directive.trust.as_ref(),
-            &self.trust,
-            self.character.root_key,
-        )?;
+        let found = trust::newer(directive.trust.as_ref(), &self.trust, self.character.root_key)?;
         if let Some((document, text)) = found {
-            self.home
-                .journal
-                .update(disk, |record| record.trust = Some(text))?;
+            self.home.journal.update(disk, |record| record.trust = Some(text))?;
             self.trust = document;
         }
         Ok(())
@@ -240,21 +221,12 @@ impl Agent {
                 if seal.map(|seal| seal.generation) != Some(*sealed) {
                     let found =
                         seal.map_or("nothing".into(), |s| format!("generation {}", s.generation));
-                    return Err(Failure::NotSealed {
-                        wanted: *sealed,
-                        found,
-                    });
+                    return Err(Failure::NotSealed { wanted: *sealed, found });
                 }
                 self.depart(came_up, edges)
             }
             Order::Purpose(purpose) => {
-                let sealed = self
-                    .home
-                    .journal
-                    .record()
-                    .seal
-                    .as_ref()
-                    .map(|seal| seal.generation);
+                let sealed = self.home.journal.record().seal.as_ref().map(|seal| seal.generation);
                 // Sealed under this very order: it was carried out, and only leaving is left.
                 if sealed == Some(directive.message().generation) {
                     return self.depart(came_up, edges);
@@ -328,46 +300,32 @@ impl Agent {
     /// cannot be written to says nothing about the target.
     fn depart(&mut self, came_up: bool, edges: &mut Edges<'_>) -> Result<Round, Failure> {
         let Some(sealed) = Sealed::of(&self.home.journal) else {
-            return Err(Failure::NotSealed {
-                wanted: Default::default(),
-                found: "nothing".into(),
-            });
+            return Err(Failure::NotSealed { wanted: Default::default(), found: "nothing".into() });
         };
         let before = sealed.seal();
         if before.reports && !came_up && before.attempts >= ATTEMPTS {
             let image = before.image.clone();
-            return Err(Failure::NotUp {
-                image,
-                attempts: before.attempts,
-            });
+            return Err(Failure::NotUp { image, attempts: before.attempts });
         }
         let disk = self.home.default.disk;
-        let attempts = if came_up {
-            1
-        } else {
-            before.attempts.saturating_add(1)
-        };
+        let attempts = if came_up { 1 } else { before.attempts.saturating_add(1) };
         // Counted before it is armed: a departure that nobody counted could repeat for ever.
-        self.home
-            .journal
-            .update(edges.disks[disk].as_mut(), |record| {
-                record.staying = None;
-                record.failure = None;
-                if let Some(seal) = &mut record.seal {
-                    seal.departures = seal.departures.saturating_add(1);
-                    seal.attempts = attempts;
-                }
-            })?;
+        self.home.journal.update(edges.disks[disk].as_mut(), |record| {
+            record.staying = None;
+            record.failure = None;
+            if let Some(seal) = &mut record.seal {
+                seal.departures = seal.departures.saturating_add(1);
+                seal.attempts = attempts;
+            }
+        })?;
         let outcome = self.leave(&sealed, came_up, edges);
         if outcome.is_err() {
             if let Err(error) = boot::forget_target(edges.firmware) {
                 log::error!("{error}");
             }
-            self.home
-                .journal
-                .update(edges.disks[disk].as_mut(), |record| {
-                    record.seal = Some(before.clone());
-                })?;
+            self.home.journal.update(edges.disks[disk].as_mut(), |record| {
+                record.seal = Some(before.clone());
+            })?;
         }
         outcome
     }
@@ -413,29 +371,21 @@ impl Agent {
         if let Standing::Purposing { stage, .. } = standing {
             self.reached = Some(stage);
         }
-        self.voice
-            .tell(edges.link, edges.host, self.home.journal.record(), standing);
+        self.voice.tell(edges.link, edges.host, self.home.journal.record(), standing);
     }
 
     fn standing(&self, came_up: bool) -> Standing {
         let record = self.home.journal.record();
         if let Some(fault) = self.refusal.as_ref().or(self.fault.as_ref()) {
-            return Standing::Failed {
-                fault: fault.clone(),
-            };
+            return Standing::Failed { fault: fault.clone() };
         }
         if record.staying.is_some() {
             return Standing::Staying;
         }
         match &record.seal {
             Some(seal) if seal.reports && seal.departures > 0 && !came_up => {
-                let failure = Failure::NotUp {
-                    image: seal.image.clone(),
-                    attempts: seal.attempts,
-                };
-                Standing::Failed {
-                    fault: failure.fault(Some(Stage::Armed)),
-                }
+                let failure = Failure::NotUp { image: seal.image.clone(), attempts: seal.attempts };
+                Standing::Failed { fault: failure.fault(Some(Stage::Armed)) }
             }
             _ => Standing::Idle,
         }
@@ -446,14 +396,8 @@ impl Agent {
         let Some(seal) = &self.home.journal.record().seal else {
             return Ok(false);
         };
-        let latest = UpRecord {
-            generation: seal.generation,
-            departure: seal.departures,
-        };
-        let up = self
-            .home
-            .journal
-            .up(edges.disks[self.home.default.disk].as_mut())?;
+        let latest = UpRecord { generation: seal.generation, departure: seal.departures };
+        let up = self.home.journal.up(edges.disks[self.home.default.disk].as_mut())?;
         Ok(seal.departures > 0 && up == Some(latest))
     }
 }

@@ -34,17 +34,9 @@ mod tests {
     fn doubles_to_its_limit_and_spreads_by_half() {
         let pauses = |chance: u8| {
             let mut backoff = Backoff::default();
-            (0..8)
-                .map(|_| backoff.next_ms(&[chance; 32]))
-                .collect::<Vec<_>>()
+            (0..8).map(|_| backoff.next_ms(&[chance; 32])).collect::<Vec<_>>()
         };
-        assert_eq!(
-            pauses(0),
-            [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
-        );
-        assert_eq!(
-            pauses(255),
-            [1500, 3000, 6000, 12000, 24000, 48000, 90000, 90000]
-        );
+        assert_eq!(pauses(0), [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+        assert_eq!(pauses(255), [1500, 3000, 6000, 12000, 24000, 48000, 90000, 90000]);
     }
 }

@@ -65,11 +65,7 @@ impl<N: for<'de> Deserialize<'de> + Default> Config<N> {
         if !(1..=CONTROLLERS).contains(&found) {
             return Err(BadConfig::Controllers { found });
         }
-        match config
-            .controllers
-            .iter()
-            .find(|url| !url.starts_with("https://"))
-        {
+        match config.controllers.iter().find(|url| !url.starts_with("https://")) {
             Some(url) => Err(BadConfig::NotHttps { url: url.clone() }),
             None => Ok(config),
         }

@@ -91,24 +91,14 @@ impl DefaultSide {
             if let Some((first, ..)) = found {
                 let second = disk.facts().name.clone();
                 let first = disks[first].facts().name.clone();
-                return Err(NoDefaultSide::Ambiguous {
-                    sought,
-                    first,
-                    second,
-                });
+                return Err(NoDefaultSide::Ambiguous { sought, first, second });
             }
             found = Some((number, table, at));
         }
         let Some((disk, table, at)) = found else {
-            let names: Vec<_> = disks
-                .iter()
-                .map(|disk| disk.facts().name.as_str())
-                .collect();
-            let searched = if names.is_empty() {
-                "no disks at all".into()
-            } else {
-                names.join(", ")
-            };
+            let names: Vec<_> = disks.iter().map(|disk| disk.facts().name.as_str()).collect();
+            let searched =
+                if names.is_empty() { "no disks at all".into() } else { names.join(", ") };
             return Err(NoDefaultSide::Missing { sought, searched });
         };
         let default = table.entries[at].clone();
@@ -117,12 +107,7 @@ impl DefaultSide {
                 let state = state.clone();
                 let name = &disks[disk].facts().name;
                 check_apart(&table, [&default, &state], name)?;
-                Ok(Self {
-                    disk,
-                    default,
-                    state,
-                    table,
-                })
+                Ok(Self { disk, default, state, table })
             }
             _ => Err(NoDefaultSide::NoState {
                 disk: disks[disk].facts().name.clone(),
@@ -133,10 +118,7 @@ impl DefaultSide {
 
     /// Where the journal lies.
     pub fn journal(&self) -> Place {
-        Place {
-            disk: self.disk,
-            offset_bytes: self.state.first_lba * self.table.block_bytes,
-        }
+        Place { disk: self.disk, offset_bytes: self.state.first_lba * self.table.block_bytes }
     }
 
     /// The GUIDs of disk, default partition and state partition.
@@ -155,13 +137,10 @@ impl DefaultSide {
         let mut entries = self.table.entries.clone();
         entries[0].guid = identity[1];
         entries[1].guid = identity[2];
-        let outcome = self
-            .table
-            .rewrite(identity[0], &entries, 0)
-            .and_then(|rewrite| {
-                rewrite.write(disk)?;
-                Ok(disk.reread_partitions()?)
-            });
+        let outcome = self.table.rewrite(identity[0], &entries, 0).and_then(|rewrite| {
+            rewrite.write(disk)?;
+            Ok(disk.reread_partitions()?)
+        });
         let table = Table::read(disk)?;
         if let [default, state, ..] = table.entries.as_slice() {
             (self.default, self.state) = (default.clone(), state.clone());
@@ -178,10 +157,7 @@ fn check_apart(table: &Table, own: [&Entry; 2], disk: &str) -> Result<(), NoDefa
         let other = if partition.first_lba < table.first_usable_lba() {
             Some("the partition table".into())
         } else {
-            let others = table
-                .entries
-                .iter()
-                .filter(|e| e.number != partition.number);
+            let others = table.entries.iter().filter(|e| e.number != partition.number);
             let mut twins = others.filter(|e| e.overlaps(partition));
             twins.next().map(Entry::to_string)
         };

@@ -41,11 +41,9 @@ impl Home {
         // is done for the first time or finished after a cut.
         match default.assume(journal.record().identity, disk) {
             Ok(false) => {}
-            Ok(true) => log::info!(
-                "{}: disk GUID is now {}",
-                disk.facts().name,
-                default.table.disk_guid
-            ),
+            Ok(true) => {
+                log::info!("{}: disk GUID is now {}", disk.facts().name, default.table.disk_guid)
+            }
             // The next boot finishes it. To fail here would be to fail for ever: this boot's GUID
             // may be gone from the disk already, and the server would never speak.
             Err(error) => log::error!("{}: identity: {error}", disk.facts().name),
@@ -69,14 +67,11 @@ impl Home {
         disk: &mut dyn Disk,
     ) -> Result<Verified<TrustDocument>, Failure> {
         let kept = self.journal.record().trust.clone().unwrap_or_default();
-        let candidates = [kept.as_bytes(), burned]
-            .into_iter()
-            .filter(|bytes| !bytes.is_empty());
+        let candidates = [kept.as_bytes(), burned].into_iter().filter(|bytes| !bytes.is_empty());
         let (newest, bytes) = trust::newest(candidates, root_key, pool)?;
         if bytes != kept.as_bytes() {
             let text = String::from_utf8_lossy(bytes).into_owned();
-            self.journal
-                .update(disk, |record| record.trust = Some(text))?;
+            self.journal.update(disk, |record| record.trust = Some(text))?;
         }
         Ok(newest)
     }

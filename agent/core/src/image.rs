@@ -88,9 +88,7 @@ impl TrustedImage {
         trust: &TrustDocument,
     ) -> Result<Self, ImageError> {
         if sources.is_empty() {
-            return Err(ImageError::NoSource {
-                image: reference.name.clone(),
-            });
+            return Err(ImageError::NoSource { image: reference.name.clone() });
         }
         let mut blob = |what, sha256: &Sha256, limit| {
             first_good(sources, what, &mut pauses(host), |source| {
@@ -98,22 +96,14 @@ impl TrustedImage {
                 matches_digest(source, &bytes, sha256).map(|()| bytes)
             })
         };
-        let oci = blob(
-            "OCI manifest",
-            &reference.manifest,
-            limits::OCI_MANIFEST_BYTES,
-        )?;
+        let oci = blob("OCI manifest", &reference.manifest, limits::OCI_MANIFEST_BYTES)?;
         let oci = OciManifest::parse(&oci)?;
         let config = blob("image manifest", &oci.config.sha256, limits::MANIFEST_BYTES)?;
         let signature = blob("signature", &oci.signature.sha256, SIGNATURE_BYTES)?;
         let expected = ImageSignatureExpected {
             name: reference.name.clone(),
             version: reference.version,
-            least_version: trust
-                .least_versions
-                .get(&reference.name)
-                .copied()
-                .unwrap_or(0),
+            least_version: trust.least_versions.get(&reference.name).copied().unwrap_or(0),
             config: oci.config.sha256,
             index: oci.index.sha256,
         };
@@ -127,13 +117,7 @@ impl TrustedImage {
             matches_digest(source, &bytes, &index.root_sha256).map(|()| bytes)
         })?;
         let root = IndexRoot::parse(&root, &manifest)?;
-        Ok(Self {
-            reference: reference.clone(),
-            manifest,
-            oci,
-            root,
-            sources: sources.to_vec(),
-        })
+        Ok(Self { reference: reference.clone(), manifest, oci, root, sources: sources.to_vec() })
     }
 
     /// The page of the index that has `chunk`'s entry; `None` if all its chunks are zero.
@@ -149,19 +133,11 @@ impl TrustedImage {
         };
         let bytes = first_good(&self.sources, "index page", &mut pauses(host), |source| {
             let length = reference.len_bytes as usize;
-            let bytes = link.blob_range(
-                source,
-                &self.oci.index.sha256,
-                reference.offset_bytes,
-                length,
-            )?;
+            let bytes =
+                link.blob_range(source, &self.oci.index.sha256, reference.offset_bytes, length)?;
             matches_digest(source, &bytes, &reference.sha256).map(|()| bytes)
         })?;
-        Ok(Some(self.root.parse_page(
-            number,
-            bytes,
-            &self.oci.packs,
-        )?))
+        Ok(Some(self.root.parse_page(number, bytes, &self.oci.packs)?))
     }
 
     /// What the directive called it.
@@ -197,10 +173,7 @@ fn first_good<T>(
     pause: &mut dyn FnMut(u32),
     mut ask: impl FnMut(&str) -> Result<T, LinkError>,
 ) -> Result<T, ImageError> {
-    let mut last = LinkError {
-        peer: String::new(),
-        reason: "no source was named".into(),
-    };
+    let mut last = LinkError { peer: String::new(), reason: "no source was named".into() };
     for (source, attempts) in sources.iter().cycle().zip(0..FETCH_ATTEMPTS) {
         if attempts > 0 {
             pause(attempts);
@@ -210,12 +183,7 @@ fn first_good<T>(
             Err(error) => last = error,
         }
     }
-    Err(ImageError::Unavailable {
-        what,
-        attempts: FETCH_ATTEMPTS,
-        sources: sources.len(),
-        last,
-    })
+    Err(ImageError::Unavailable { what, attempts: FETCH_ATTEMPTS, sources: sources.len(), last })
 }
 
 /// Pauses by a host's clock, by the number of attempts that failed.
@@ -242,14 +210,8 @@ fn matches_digest(source: &str, bytes: &[u8], wanted: &Sha256) -> Result<(), Lin
     if found == *wanted {
         return Ok(());
     }
-    let reason = format!(
-        "served {} bytes with SHA-256 {found} instead of {wanted}",
-        bytes.len()
-    );
-    Err(LinkError {
-        peer: source.into(),
-        reason,
-    })
+    let reason = format!("served {} bytes with SHA-256 {found} instead of {wanted}", bytes.len());
+    Err(LinkError { peer: source.into(), reason })
 }
 
 fn check_name(reference: &ImageReference, manifest: &ValidManifest) -> Result<(), ImageError> {
@@ -275,10 +237,7 @@ mod tests {
             if asked.len() > failures {
                 return Ok(asked.len());
             }
-            Err(LinkError {
-                peer: source.into(),
-                reason: "connection reset".into(),
-            })
+            Err(LinkError { peer: source.into(), reason: "connection reset".into() })
         });
         (outcome, asked, paused)
     }

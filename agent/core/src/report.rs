@@ -28,14 +28,7 @@ impl Voice {
         side: Side,
         join_token: Option<String>,
     ) -> Self {
-        Self {
-            pool,
-            key,
-            boot,
-            side,
-            sequence: 0,
-            join_token,
-        }
+        Self { pool, key, boot, side, sequence: 0, join_token }
     }
 
     /// Who speaks.
@@ -74,10 +67,7 @@ impl Voice {
             uptime_ms: host.uptime_ms(),
             inventory,
             default_partition: host.default_partition(),
-            join_token: self
-                .join_token
-                .clone()
-                .filter(|_| record.accepted.is_none()),
+            join_token: self.join_token.clone().filter(|_| record.accepted.is_none()),
         };
         self.sequence += 1;
         (nonce, seal(&status, &self.key))

@@ -55,10 +55,7 @@ pub fn find_journal(
         let Some(state) = table.find(config.state_partition) else {
             continue;
         };
-        let place = Place {
-            disk: number,
-            offset_bytes: state.first_lba * table.block_bytes,
-        };
+        let place = Place { disk: number, offset_bytes: state.first_lba * table.block_bytes };
         return Ok(Journal::open(place, disk.as_mut())?.map(|journal| (place, journal)));
     }
     Ok(None)
@@ -75,35 +72,13 @@ impl Resident {
     ) -> Result<Self, Failure> {
         let record = journal.record().clone();
         // Only for the target that this resident was put into: an old one may still be about.
-        if let Some(seal) = record
-            .seal
-            .as_ref()
-            .filter(|s| s.generation == config.generation)
-        {
-            let up = UpRecord {
-                generation: seal.generation,
-                departure: seal.departures,
-            };
+        if let Some(seal) = record.seal.as_ref().filter(|s| s.generation == config.generation) {
+            let up = UpRecord { generation: seal.generation, departure: seal.departures };
             write_up(place, disk, &up)?;
         }
-        let voice = Voice::new(
-            config.pool.clone(),
-            journal.device_key(),
-            boot,
-            Side::Target,
-            None,
-        );
-        let accepted = record
-            .accepted
-            .map(|accepted| (accepted.generation, accepted.digest));
-        Ok(Self {
-            config,
-            trust: trust.into_message(),
-            record,
-            voice,
-            accepted,
-            surveyed: false,
-        })
+        let voice = Voice::new(config.pool.clone(), journal.device_key(), boot, Side::Target, None);
+        let accepted = record.accepted.map(|accepted| (accepted.generation, accepted.digest));
+        Ok(Self { config, trust: trust.into_message(), record, voice, accepted, surveyed: false })
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -128,13 +103,9 @@ impl Resident {
 
     /// One report. `None` once the server is on its way home.
     pub fn round(&mut self, around: &mut Surroundings<'_>) -> Result<Option<u64>, Failure> {
-        let standing = Standing::Up {
-            load: (around.load)(),
-        };
+        let standing = Standing::Up { load: (around.load)() };
         let inventory = (!self.surveyed).then(|| around.host.inventory());
-        let (nonce, status) = self
-            .voice
-            .status(around.host, &self.record, standing, inventory);
+        let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
         self.surveyed = true;
         let expected = DirectiveExpected {
@@ -162,12 +133,8 @@ impl Resident {
         if !other_purpose {
             return Ok(Some(REPORT_MS));
         }
-        log::info!(
-            "generation {}: going back to the default side",
-            message.generation
-        );
-        self.voice
-            .tell(around.link, around.host, &self.record, Standing::Returning);
+        log::info!("generation {}: going back to the default side", message.generation);
+        self.voice.tell(around.link, around.host, &self.record, Standing::Returning);
         around.link.settle();
         around.power.reboot()?;
         Ok(None)

@@ -102,9 +102,7 @@ pub fn render(
 ) -> Result<Vec<Rendered>, BadSettings> {
     let mut files = Vec::new();
     if let Some(hostname) = &settings.hostname {
-        check_value("hostname", hostname, |c| {
-            c.is_ascii_alphanumeric() || "-.".contains(c)
-        })?;
+        check_value("hostname", hostname, |c| c.is_ascii_alphanumeric() || "-.".contains(c))?;
         files.push(text("/etc/hostname", 0o644, format!("{hostname}\n")));
     }
     if !settings.ssh_authorized_keys.is_empty() {
@@ -132,20 +130,13 @@ pub fn render(
 }
 
 fn text(path: &str, mode: u32, content: String) -> Rendered {
-    Rendered {
-        path: path.into(),
-        content: Content::Bytes(content.into()),
-        mode,
-        uid: 0,
-        gid: 0,
-    }
+    Rendered { path: path.into(), content: Content::Bytes(content.into()), mode, uid: 0, gid: 0 }
 }
 
 fn whole_file(file: &SettingsFile) -> Result<Rendered, BadSettings> {
-    let bytes = file.bytes().map_err(|_| BadSettings::Value {
-        field: "content",
-        value: file.path.clone(),
-    })?;
+    let bytes = file
+        .bytes()
+        .map_err(|_| BadSettings::Value { field: "content", value: file.path.clone() })?;
     Ok(Rendered {
         path: file.path.clone(),
         content: Content::Bytes(bytes),
@@ -175,11 +166,7 @@ fn network_unit(interface: &InterfaceSettings) -> Result<Rendered, BadSettings> 
         unit.push_str(&format!("Gateway={gateway}\n"));
     }
     let name = interface.mac.replace(':', "");
-    Ok(text(
-        &format!("/etc/systemd/network/05-repave-{name}.network"),
-        0o644,
-        unit,
-    ))
+    Ok(text(&format!("/etc/systemd/network/05-repave-{name}.network"), 0o644, unit))
 }
 
 /// The agent's own binary as a service. It has no default dependencies, since those would stop it
@@ -192,13 +179,8 @@ fn resident_files(config: &ResidentConfig) -> [Rendered; 4] {
          [Service]\nExecStart={RESIDENT_BINARY} resident\nRestart=always\nRestartSec=5\n\n\
          [Install]\nWantedBy=multi-user.target\n"
     );
-    let file = |path: &str, content, mode| Rendered {
-        path: path.into(),
-        content,
-        mode,
-        uid: 0,
-        gid: 0,
-    };
+    let file =
+        |path: &str, content, mode| Rendered { path: path.into(), content, mode, uid: 0, gid: 0 };
     [
         file(RESIDENT_BINARY, Content::Agent, 0o755),
         text(RESIDENT_CONFIG, 0o644, json + "\n"),
@@ -215,10 +197,7 @@ fn check_value(
     if !value.is_empty() && value.chars().all(fits) {
         return Ok(());
     }
-    Err(BadSettings::Value {
-        field,
-        value: value.chars().take(64).collect(),
-    })
+    Err(BadSettings::Value { field, value: value.chars().take(64).collect() })
 }
 
 fn check_paths(files: &[Rendered], prefixes: &[String]) -> Result<(), BadSettings> {
@@ -226,16 +205,11 @@ fn check_paths(files: &[Rendered], prefixes: &[String]) -> Result<(), BadSetting
         let path = &file.path;
         let part_is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         let plain = path.len() <= PATH_BYTES
-            && path
-                .strip_prefix('/')
-                .is_some_and(|rest| rest.split('/').all(part_is_plain));
+            && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(part_is_plain));
         if !plain {
             return Err(BadSettings::Path { path: path.clone() });
         }
-        if !prefixes
-            .iter()
-            .any(|prefix| path.starts_with(prefix.as_str()))
-        {
+        if !prefixes.iter().any(|prefix| path.starts_with(prefix.as_str())) {
             return Err(BadSettings::Forbidden { path: path.clone() });
         }
         if files[..number].iter().any(|other| other.path == *path) {
@@ -260,78 +234,39 @@ mod tests {
     }
 
     fn with_file(path: &str) -> Settings {
-        Settings {
-            files: vec![SettingsFile::new(path, 0o644, b"x")],
-            ..Settings::default()
-        }
+        Settings { files: vec![SettingsFile::new(path, 0o644, b"x")], ..Settings::default() }
     }
 
     fn check(settings: &Settings, expected: Result<&[&str], BadSettings>) {
         let files = render(settings, Some(&policy()), None);
         let paths = files.map(|files| files.into_iter().map(|f| f.path).collect::<Vec<_>>());
-        assert_eq!(
-            paths,
-            expected.map(|paths| paths.iter().map(|&p| p.into()).collect())
-        );
+        assert_eq!(paths, expected.map(|paths| paths.iter().map(|&p| p.into()).collect()));
     }
 
     #[test]
     fn plain_settings_become_files() {
-        let settings = Settings {
-            hostname: Some("web-1".into()),
-            ..with_file("/etc/motd")
-        };
+        let settings = Settings { hostname: Some("web-1".into()), ..with_file("/etc/motd") };
         check(&settings, Ok(&["/etc/hostname", "/etc/motd"]));
     }
 
     #[test]
     fn paths_that_leave_what_the_image_allows_are_refused() {
-        for path in [
-            "etc/x",
-            "/etc/../x",
-            "/etc//x",
-            "/etc/./x",
-            "/etc/",
-            "/etc/a\0b",
-            "",
-        ] {
-            check(
-                &with_file(path),
-                Err(BadSettings::Path { path: path.into() }),
-            );
+        for path in ["etc/x", "/etc/../x", "/etc//x", "/etc/./x", "/etc/", "/etc/a\0b", ""] {
+            check(&with_file(path), Err(BadSettings::Path { path: path.into() }));
         }
         for path in ["/boot/x", "/etcetera/x", "/usr/bin/x"] {
-            check(
-                &with_file(path),
-                Err(BadSettings::Forbidden { path: path.into() }),
-            );
+            check(&with_file(path), Err(BadSettings::Forbidden { path: path.into() }));
         }
-        let twice = Settings {
-            hostname: Some("a".into()),
-            ..with_file("/etc/hostname")
-        };
-        check(
-            &twice,
-            Err(BadSettings::Twice {
-                path: "/etc/hostname".into(),
-            }),
-        );
+        let twice = Settings { hostname: Some("a".into()), ..with_file("/etc/hostname") };
+        check(&twice, Err(BadSettings::Twice { path: "/etc/hostname".into() }));
     }
 
     #[test]
     fn values_cannot_smuggle_lines_into_their_files() {
-        let field = |field, value: &str| {
-            Err(BadSettings::Value {
-                field,
-                value: value.into(),
-            })
-        };
+        let field = |field, value: &str| Err(BadSettings::Value { field, value: value.into() });
         let name = "a\nb";
         check(
-            &Settings {
-                hostname: Some(name.into()),
-                ..Settings::default()
-            },
+            &Settings { hostname: Some(name.into()), ..Settings::default() },
             field("hostname", name),
         );
         let interface = InterfaceSettings {
@@ -340,20 +275,14 @@ mod tests {
             gateway: None,
             dns: Vec::new(),
         };
-        let settings = Settings {
-            network: vec![interface],
-            ..Settings::default()
-        };
+        let settings = Settings { network: vec![interface], ..Settings::default() };
         check(&settings, field("network", "10.0.0.1/24\n[Route]"));
     }
 
     #[test]
     fn an_image_that_takes_no_settings_gets_none() {
         assert_eq!(render(&Settings::default(), None, None), Ok(Vec::new()));
-        let named = Settings {
-            hostname: Some("a".into()),
-            ..Settings::default()
-        };
+        let named = Settings { hostname: Some("a".into()), ..Settings::default() };
         assert_eq!(render(&named, None, None), Err(BadSettings::NotTaken));
     }
 }

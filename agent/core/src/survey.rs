@@ -19,11 +19,7 @@ pub(crate) fn survey(edges: &mut Edges<'_>) -> Inventory {
         let table = partition_table(disk.as_mut()).filter(|table| table.partitions.len() <= room);
         room -= table.as_ref().map_or(0, |table| table.partitions.len());
         let name = &disk.facts().name;
-        if let Some(listed) = inventory
-            .disks
-            .iter_mut()
-            .find(|listed| listed.name == *name)
-        {
+        if let Some(listed) = inventory.disks.iter_mut().find(|listed| listed.name == *name) {
             listed.table = table;
         }
     }
@@ -41,10 +37,7 @@ fn partition_table(disk: &mut dyn Disk) -> Option<PartitionTable> {
         size_bytes: entry.blocks() * table.block_bytes,
     };
     let partitions = table.entries.iter().map(partition).collect();
-    Some(PartitionTable {
-        guid: table.disk_guid,
-        partitions,
-    })
+    Some(PartitionTable { guid: table.disk_guid, partitions })
 }
 
 fn numbers(firmware: &mut dyn Firmware, name: &str) -> Vec<u16> {

@@ -32,13 +32,8 @@ pub fn newest<'a>(
     let mut newest: Option<(Verified<TrustDocument>, &[u8])> = None;
     let mut refusal = Refusal::Unsigned;
     for bytes in candidates {
-        let least_version = newest
-            .as_ref()
-            .map_or(0, |(found, _)| found.message().version + 1);
-        let expected = TrustExpected {
-            pool: pool.clone(),
-            least_version,
-        };
+        let least_version = newest.as_ref().map_or(0, |(found, _)| found.message().version + 1);
+        let expected = TrustExpected { pool: pool.clone(), least_version };
         match verify(bytes, Keys::Pinned(&[root_key]), &expected) {
             Ok(found) => newest = Some((found, bytes)),
             Err(error @ Refusal::Rollback { .. }) => log::debug!("{error}"),

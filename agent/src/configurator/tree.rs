@@ -55,17 +55,11 @@ struct Fault {
 
 impl Fault {
     fn image(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            image_at_fault: true,
-        }
+        Self { reason: reason.into(), image_at_fault: true }
     }
 
     fn ours(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            image_at_fault: false,
-        }
+        Self { reason: reason.into(), image_at_fault: false }
     }
 
     /// A system call on `name` failed.
@@ -81,16 +75,8 @@ impl Fault {
     }
 
     fn at(self, operation: &'static str, path: &str) -> SettingsError {
-        let Self {
-            reason,
-            image_at_fault,
-        } = self;
-        SettingsError {
-            operation,
-            path: path.into(),
-            reason,
-            image_at_fault,
-        }
+        let Self { reason, image_at_fault } = self;
+        SettingsError { operation, path: path.into(), reason, image_at_fault }
     }
 }
 
@@ -105,11 +91,7 @@ fn write_one(root: BorrowedFd<'_>, file: &Rendered, agent_binary: &Path) -> Resu
 
 /// Directories and name of an absolute path that says what it means.
 fn split(path: &str) -> Result<(Vec<&str>, &str), Fault> {
-    let mut parts: Vec<&str> = path
-        .strip_prefix('/')
-        .unwrap_or_default()
-        .split('/')
-        .collect();
+    let mut parts: Vec<&str> = path.strip_prefix('/').unwrap_or_default().split('/').collect();
     let odd = |part: &&str| matches!(*part, "" | "." | "..") || part.contains('\0');
     match parts.iter().any(odd) {
         true => Err(Fault::ours("not an absolute path of plain names")),
@@ -225,19 +207,11 @@ fn verify_one(root: BorrowedFd<'_>, file: &Rendered, agent_binary: &Path) -> Res
         Content::Link(_) => FileType::Symlink,
         Content::Bytes(_) | Content::Agent => FileType::RegularFile,
     };
-    same(
-        "type",
-        noun(FileType::from_raw_mode(found.st_mode)),
-        noun(wanted_type),
-    )?;
+    same("type", noun(FileType::from_raw_mode(found.st_mode)), noun(wanted_type))?;
     same("owner", (found.st_uid, found.st_gid), (file.uid, file.gid))?;
     if wanted_type == FileType::RegularFile {
         let permissions = Mode::from_raw_mode(found.st_mode).as_raw_mode();
-        same(
-            "mode",
-            format!("{permissions:o}"),
-            format!("{:o}", file.mode),
-        )?;
+        same("mode", format!("{permissions:o}"), format!("{:o}", file.mode))?;
     }
     match &file.content {
         Content::Link(target) => {
@@ -256,9 +230,7 @@ fn verify_one(root: BorrowedFd<'_>, file: &Rendered, agent_binary: &Path) -> Res
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), Fault> {
     match found == wanted {
         true => Ok(()),
-        false => Err(Fault::ours(format!(
-            "{what} is {found:?} instead of {wanted:?}"
-        ))),
+        false => Err(Fault::ours(format!("{what} is {found:?} instead of {wanted:?}"))),
     }
 }
 
@@ -272,11 +244,7 @@ fn same_content(
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let found = rustix::fs::openat(parent, name, flags, Mode::empty());
     let mut found = File::from(found.map_err(Fault::system(name))?);
-    same(
-        "size",
-        found.metadata().map_err(Fault::io(name))?.len(),
-        size_bytes,
-    )?;
+    same("size", found.metadata().map_err(Fault::io(name))?.len(), size_bytes)?;
     let (mut found_piece, mut wanted_piece) = (Vec::new(), Vec::new());
     for offset_bytes in (0..size_bytes).step_by(PIECE_BYTES) {
         read_piece(&mut found, &mut found_piece).map_err(Fault::io(name))?;

@@ -38,10 +38,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            stored: Vec::new(),
-        }
+        Self { shared, stored: Vec::new() }
     }
 
     /// Works until the queue is closed.
@@ -78,26 +75,12 @@ impl Worker {
             return Err(misuse(format!("a buffer holds {buffer_bytes} bytes")));
         };
         match work {
-            Work::Fetch {
-                source,
-                pack,
-                offset_bytes,
-                stored_bytes,
-                pause_ms,
-                ..
-            } => {
+            Work::Fetch { source, pack, offset_bytes, stored_bytes, pause_ms, .. } => {
                 self.pause(*pause_ms);
-                self.fetch(
-                    &blob_url(source, pack),
-                    *offset_bytes,
-                    *stored_bytes as usize,
-                    bytes,
-                )
-                .map_err(WorkError::Source)
+                self.fetch(&blob_url(source, pack), *offset_bytes, *stored_bytes as usize, bytes)
+                    .map_err(WorkError::Source)
             }
-            Work::Write {
-                first_block_last, ..
-            } => {
+            Work::Write { first_block_last, .. } => {
                 let written = match first_block_last {
                     true => write_first_block_last(file, offset_bytes, bytes),
                     false => file.write(offset_bytes, bytes),
@@ -108,10 +91,7 @@ impl Worker {
             Work::Read { sha256, .. } => {
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
                 let sha256 = sha256.then(|| Sha256::of(bytes));
-                Ok(Seen::Read {
-                    crc32: crc32fast::hash(bytes),
-                    sha256,
-                })
+                Ok(Seen::Read { crc32: crc32fast::hash(bytes), sha256 })
             }
             Work::Zero { .. } => {
                 let already = zero(file, offset_bytes, bytes).map_err(WorkError::Device)?;
@@ -127,25 +107,18 @@ impl Worker {
         stored_bytes: usize,
         plain: &mut [u8],
     ) -> Result<Seen, LinkError> {
-        let fault = |reason: String| LinkError {
-            peer: url.into(),
-            reason,
-        };
+        let fault = |reason: String| LinkError { peer: url.into(), reason };
         let most = self.shared.stored_most_bytes;
         if stored_bytes > most {
             let reason = format!("a frame of {stored_bytes} bytes; a chunk's has at most {most}");
             return Err(fault(reason));
         }
         self.stored.resize(stored_bytes, 0);
-        self.shared
-            .http
-            .get_range(url, offset_bytes, &mut self.stored)?;
+        self.shared.http.get_range(url, offset_bytes, &mut self.stored)?;
         let inflated = Decompressor::new()
             .and_then(|mut inflate| inflate.decompress_to_buffer(&self.stored, plain))
             .map_err(|error| {
-                fault(format!(
-                    "frame at byte {offset_bytes} does not inflate: {error}"
-                ))
+                fault(format!("frame at byte {offset_bytes} does not inflate: {error}"))
             })?;
         if inflated != plain.len() {
             return Err(fault(format!(
@@ -153,9 +126,7 @@ impl Worker {
                 plain.len()
             )));
         }
-        Ok(Seen::Fetched {
-            sha256: Sha256::of(plain),
-        })
+        Ok(Seen::Fetched { sha256: Sha256::of(plain) })
     }
 
     /// Waits, but not for what nobody will reap: stopping unparks the thread.
@@ -174,16 +145,12 @@ impl Worker {
     fn panicked(&self, work: &Work, panic: &(dyn Any + Send)) -> WorkError {
         let reason = format!("the worker panicked: {}", panic_text(panic));
         match work {
-            Work::Fetch { source, pack, .. } => WorkError::Source(LinkError {
-                peer: blob_url(source, pack),
-                reason,
-            }),
+            Work::Fetch { source, pack, .. } => {
+                WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+            }
             _ => {
                 let (operation, offset_bytes, length_bytes) = extent(work);
-                let error = self
-                    .shared
-                    .file
-                    .error(operation, offset_bytes, length_bytes, reason);
+                let error = self.shared.file.error(operation, offset_bytes, length_bytes, reason);
                 WorkError::Device(error)
             }
         }
@@ -195,20 +162,13 @@ impl Worker {
 fn extent(work: &Work) -> (&'static str, u64, usize) {
     match *work {
         Work::Fetch { plain_bytes, .. } => ("fetch", 0, plain_bytes as usize),
-        Work::Write {
-            offset_bytes,
-            length_bytes,
-            ..
-        } => ("write", offset_bytes, length_bytes as usize),
-        Work::Read {
-            offset_bytes,
-            length_bytes,
-            ..
-        } => ("read", offset_bytes, length_bytes as usize),
-        Work::Zero {
-            offset_bytes,
-            length_bytes,
-        } => ("zero", offset_bytes, length_bytes as usize),
+        Work::Write { offset_bytes, length_bytes, .. } => {
+            ("write", offset_bytes, length_bytes as usize)
+        }
+        Work::Read { offset_bytes, length_bytes, .. } => {
+            ("read", offset_bytes, length_bytes as usize)
+        }
+        Work::Zero { offset_bytes, length_bytes } => ("zero", offset_bytes, length_bytes as usize),
     }
 }
 
@@ -242,14 +202,10 @@ fn zero(file: &DirectFile, offset_bytes: u64, buffer: &mut [u8]) -> Result<bool,
 /// In blocks, since comparing memory is fast even in a binary that was built to be small.
 fn is_zero(bytes: &[u8]) -> bool {
     const ZEROES: [u8; 4096] = [0; 4096];
-    bytes
-        .chunks(ZEROES.len())
-        .all(|block| block == &ZEROES[..block.len()])
+    bytes.chunks(ZEROES.len()).all(|block| block == &ZEROES[..block.len()])
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
-    literal
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -44,10 +44,7 @@ pub(super) fn check_head(
             return Err(Fault::Redirect { status, location });
         }
         (status, _) => {
-            return Err(Fault::Status {
-                status,
-                problem: String::new(),
-            });
+            return Err(Fault::Status { status, problem: String::new() });
         }
     }
     let encoding = text(headers, "content-encoding");
@@ -69,9 +66,9 @@ pub(super) fn check_head(
             Err(Fault::Unframed)
         }
         Expected::Whole { max_bytes } => match length {
-            Some(length) if length > max_bytes as u64 => Err(Fault::Long {
-                limit_bytes: max_bytes as u64,
-            }),
+            Some(length) if length > max_bytes as u64 => {
+                Err(Fault::Long { limit_bytes: max_bytes as u64 })
+            }
             _ => Ok(()),
         },
     }
@@ -80,13 +77,10 @@ pub(super) fn check_head(
 /// A length that contradicts the range is refused before a byte of the body is read.
 fn check_length(length: Option<u64>, expected_bytes: u64) -> Result<(), Fault> {
     match length {
-        Some(length) if length > expected_bytes => Err(Fault::Long {
-            limit_bytes: expected_bytes,
-        }),
-        Some(length) if length < expected_bytes => Err(Fault::Short {
-            received_bytes: length,
-            expected_bytes: Some(expected_bytes),
-        }),
+        Some(length) if length > expected_bytes => Err(Fault::Long { limit_bytes: expected_bytes }),
+        Some(length) if length < expected_bytes => {
+            Err(Fault::Short { received_bytes: length, expected_bytes: Some(expected_bytes) })
+        }
         _ => Ok(()),
     }
 }
@@ -116,9 +110,7 @@ pub(super) fn read_at_most(
         return Err(of_body(error, bytes.len(), None, limit));
     }
     if bytes.len() > max_bytes {
-        return Err(Fault::Long {
-            limit_bytes: max_bytes as u64,
-        });
+        return Err(Fault::Long { limit_bytes: max_bytes as u64 });
     }
     Ok(bytes)
 }
@@ -134,10 +126,7 @@ pub(super) fn read_exactly(
     while received < into.len() {
         match body.read(&mut into[received..]) {
             Ok(0) => {
-                return Err(Fault::Short {
-                    received_bytes: received as u64,
-                    expected_bytes,
-                });
+                return Err(Fault::Short { received_bytes: received as u64, expected_bytes });
             }
             Ok(more) => received += more,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -147,9 +136,7 @@ pub(super) fn read_exactly(
     // Reading the end also gives the connection back, to be used again.
     match body.read(&mut [0]) {
         Ok(0) => Ok(()),
-        Ok(_) => Err(Fault::Long {
-            limit_bytes: into.len() as u64,
-        }),
+        Ok(_) => Err(Fault::Long { limit_bytes: into.len() as u64 }),
         Err(error) => Err(of_body(error, received, expected_bytes, limit)),
     }
 }
@@ -163,10 +150,7 @@ fn of_body(
 ) -> Fault {
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => {
-            Fault::Short {
-                received_bytes: received as u64,
-                expected_bytes,
-            }
+            Fault::Short { received_bytes: received as u64, expected_bytes }
         }
         _ => Fault::of_io(error, limit),
     }
@@ -195,17 +179,9 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 /// server cannot write lines of its own into ours.
 fn clean(text: &str) -> String {
     let harmless = |c: char| {
-        if c.is_control() || is_format(c) {
-            ' '
-        } else {
-            c
-        }
+        if c.is_control() || is_format(c) { ' ' } else { c }
     };
-    text.chars()
-        .map(harmless)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    text.chars().map(harmless).collect::<String>().trim().to_owned()
 }
 
 /// Characters that turn the writing direction, or separate lines and words invisibly.
@@ -221,32 +197,19 @@ mod tests {
 
     use super::{Expected, check_head, clean, read_at_most, read_exactly, read_problem};
 
-    const RANGE: Expected = Expected::Range {
-        first: 10,
-        last: 19,
-    };
+    const RANGE: Expected = Expected::Range { first: 10, last: 19 };
     const WHOLE: Expected = Expected::Whole { max_bytes: 100 };
 
     fn check(status: u16, headers: &[(&'static str, &str)], expected: Expected, refusal: &str) {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_str(value).unwrap(),
-                )
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
             })
             .collect();
         let found = check_head(status, &headers, expected);
-        let text = found
-            .err()
-            .map(|fault| fault.to_string())
-            .unwrap_or_default();
-        let same = if refusal.is_empty() {
-            text.is_empty()
-        } else {
-            text.contains(refusal)
-        };
+        let text = found.err().map(|fault| fault.to_string()).unwrap_or_default();
+        let same = if refusal.is_empty() { text.is_empty() } else { text.contains(refusal) };
         assert!(same, "{status} {headers:?}: {text:?}, not {refusal:?}");
     }
 
@@ -272,24 +235,9 @@ mod tests {
         ] {
             check(206, &[("content-range", found)], RANGE, found);
         }
-        check(
-            206,
-            &[good, ("content-encoding", "gzip")],
-            RANGE,
-            "\"gzip\"",
-        );
-        check(
-            206,
-            &[good, ("content-length", "9")],
-            RANGE,
-            "after 9 bytes of 10",
-        );
-        check(
-            206,
-            &[good, ("content-length", "11")],
-            RANGE,
-            "longer than 10",
-        );
+        check(206, &[good, ("content-encoding", "gzip")], RANGE, "\"gzip\"");
+        check(206, &[good, ("content-length", "9")], RANGE, "after 9 bytes of 10");
+        check(206, &[good, ("content-length", "11")], RANGE, "longer than 10");
         check(416, &[], RANGE, "status 416");
     }
 
@@ -299,20 +247,10 @@ mod tests {
         check(200, &[("transfer-encoding", "chunked")], WHOLE, "");
         check(200, &[("content-length", "101")], WHOLE, "longer than 100");
         check(200, &[], WHOLE, "a cut would not be seen");
-        check(
-            200,
-            &[("content-length", "9"), ("content-encoding", "br")],
-            WHOLE,
-            "\"br\"",
-        );
+        check(200, &[("content-length", "9"), ("content-encoding", "br")], WHOLE, "\"br\"");
         check(206, &[("content-length", "9")], WHOLE, "status 206");
         check(204, &[], WHOLE, "status 204");
-        check(
-            302,
-            &[("location", "http://elsewhere/")],
-            WHOLE,
-            "302 to \"http://elsewhere/\"",
-        );
+        check(302, &[("location", "http://elsewhere/")], WHOLE, "302 to \"http://elsewhere/\"");
         check(503, &[], WHOLE, "status 503");
     }
 
@@ -321,32 +259,18 @@ mod tests {
         let limit = Duration::from_secs(1);
         let exactly = |mut body: &[u8]| {
             let mut into = [0; 4];
-            read_exactly(&mut body, &mut into, limit)
-                .map(|()| into)
-                .map_err(|e| e.to_string())
+            read_exactly(&mut body, &mut into, limit).map(|()| into).map_err(|e| e.to_string())
         };
         assert_eq!(exactly(b"abcd"), Ok(*b"abcd"));
-        assert_eq!(
-            exactly(b"abc"),
-            Err("the body ended after 3 bytes of 4".to_owned())
-        );
-        assert_eq!(
-            exactly(b""),
-            Err("the body ended after 0 bytes of 4".to_owned())
-        );
-        assert_eq!(
-            exactly(b"abcde"),
-            Err("the body is longer than 4 bytes".to_owned())
-        );
+        assert_eq!(exactly(b"abc"), Err("the body ended after 3 bytes of 4".to_owned()));
+        assert_eq!(exactly(b""), Err("the body ended after 0 bytes of 4".to_owned()));
+        assert_eq!(exactly(b"abcde"), Err("the body is longer than 4 bytes".to_owned()));
 
         let at_most =
             |mut body: &[u8]| read_at_most(&mut body, 4, limit).map_err(|fault| fault.to_string());
         assert_eq!(at_most(b"abcd"), Ok(b"abcd".to_vec()));
         assert_eq!(at_most(b""), Ok(Vec::new()));
-        assert_eq!(
-            at_most(b"abcde"),
-            Err("the body is longer than 4 bytes".to_owned())
-        );
+        assert_eq!(at_most(b"abcde"), Err("the body is longer than 4 bytes".to_owned()));
     }
 
     #[test]
@@ -356,9 +280,6 @@ mod tests {
         assert!(problem.starts_with("no [31m such  server!!!"), "{problem}");
         assert_eq!(problem.len(), 200);
         assert_eq!(clean("\u{202e}evil\u{2028}\0 "), "evil");
-        assert_eq!(
-            read_problem(&mut &b"\xff\xfe"[..], Duration::ZERO),
-            "\u{fffd}\u{fffd}"
-        );
+        assert_eq!(read_problem(&mut &b"\xff\xfe"[..], Duration::ZERO), "\u{fffd}\u{fffd}");
     }
 }

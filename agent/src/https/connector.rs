@@ -30,39 +30,26 @@ impl TlsConnector {
         let provider = crypto_provider();
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
-            .map_err(|error| SetupError::Tls {
-                reason: error.to_string(),
-            })?;
+            .map_err(|error| SetupError::Tls { reason: error.to_string() })?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| SetupError::Tls {
-                reason: error.to_string(),
-            })?
+            .map_err(|error| SetupError::Tls { reason: error.to_string() })?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(DatelessVerifier::new(verifier)))
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            config: Arc::new(config),
-        })
+        Ok(Self { config: Arc::new(config) })
     }
 }
 
 fn pinned_roots(ca_pem: &[u8]) -> Result<RootCertStore, SetupError> {
     let mut roots = RootCertStore::empty();
     for (number, certificate) in CertificateDer::pem_slice_iter(ca_pem).enumerate() {
-        let certificate = certificate.map_err(|error| SetupError::Pem {
-            reason: error.to_string(),
-        })?;
-        roots
-            .add(certificate)
-            .map_err(|source| SetupError::Certificate { number, source })?;
+        let certificate =
+            certificate.map_err(|error| SetupError::Pem { reason: error.to_string() })?;
+        roots.add(certificate).map_err(|source| SetupError::Certificate { number, source })?;
     }
-    if roots.is_empty() {
-        Err(SetupError::NoCertificate)
-    } else {
-        Ok(roots)
-    }
+    if roots.is_empty() { Err(SetupError::NoCertificate) } else { Ok(roots) }
 }
 
 impl<In: Transport> Connector<In> for TlsConnector {
@@ -92,10 +79,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
-        let stream = StreamOwned {
-            conn: connection,
-            sock: socket,
-        };
+        let stream = StreamOwned { conn: connection, sock: socket };
         Ok(Some(Either::B(TlsTransport { buffers, stream })))
     }
 }

@@ -18,10 +18,7 @@ pub struct HttpError {
 
 impl HttpError {
     pub(super) fn new(url: &str, fault: Fault) -> Self {
-        Self {
-            url: url.to_owned(),
-            fault,
-        }
+        Self { url: url.to_owned(), fault }
     }
 }
 
@@ -116,9 +113,7 @@ pub enum Fault {
 }
 
 fn of(expected_bytes: Option<u64>) -> String {
-    expected_bytes
-        .map(|bytes| format!(" of {bytes}"))
-        .unwrap_or_default()
+    expected_bytes.map(|bytes| format!(" of {bytes}")).unwrap_or_default()
 }
 
 /// Why there is no client.
@@ -156,10 +151,7 @@ pub(super) fn check_scheme(url: &str, allowed: &'static [&'static str]) -> Resul
     if rest.is_empty() {
         return Err(Fault::Url);
     }
-    match allowed
-        .iter()
-        .any(|allowed| scheme.eq_ignore_ascii_case(allowed))
-    {
+    match allowed.iter().any(|allowed| scheme.eq_ignore_ascii_case(allowed)) {
         true => Ok(()),
         false => Err(Fault::Scheme { allowed }),
     }
@@ -170,10 +162,9 @@ impl Fault {
     pub(super) fn of_request(error: ureq::Error, limit: Duration) -> Self {
         match error {
             ureq::Error::Io(error) => Self::of_io(error, limit),
-            ureq::Error::Timeout(stage) => Self::Timeout {
-                stage: stage.to_string(),
-                limit_ms: limit.as_millis(),
-            },
+            ureq::Error::Timeout(stage) => {
+                Self::Timeout { stage: stage.to_string(), limit_ms: limit.as_millis() }
+            }
             ureq::Error::HostNotFound => Self::HostNotFound,
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Self::Url,
             other => Self::Protocol(Box::new(other)),

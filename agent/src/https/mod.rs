@@ -51,10 +51,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            transfer: Duration::from_secs(60),
-        }
+        Self { connect: Duration::from_secs(10), transfer: Duration::from_secs(60) }
     }
 }
 
@@ -90,10 +87,7 @@ impl Client {
             .build();
         let connector = ().chain(TcpConnector::default()).chain(tls);
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        Ok(Self {
-            agent,
-            transfer: timeouts.transfer,
-        })
+        Ok(Self { agent, transfer: timeouts.transfer })
     }
 
     /// Posts a JSON body over HTTPS and gives the answer's, at most `max_answer_bytes` long. The
@@ -109,9 +103,7 @@ impl Client {
             error::check_scheme(url, &["https"])?;
             let request = self.agent.post(url).content_type("application/json");
             let request = request.config().timeout_global(Some(limit)).build();
-            let response = request
-                .send(body)
-                .map_err(|error| Fault::of_request(error, limit))?;
+            let response = request.send(body).map_err(|error| Fault::of_request(error, limit))?;
             read_whole(response, max_answer_bytes, limit)
         };
         exchange().map_err(|fault| HttpError::new(url, fault))
@@ -137,16 +129,11 @@ impl Client {
         }
         let mut exchange = || {
             let len_bytes = into.len() as u64;
-            let last = offset_bytes
-                .checked_add(len_bytes - 1)
-                .ok_or(Fault::RangeOverflow)?;
+            let last = offset_bytes.checked_add(len_bytes - 1).ok_or(Fault::RangeOverflow)?;
             let range = format!("bytes={offset_bytes}-{last}");
             let limit = range_limit(self.transfer, len_bytes);
             let response = self.send_get(url, Some(range), limit)?;
-            let expected = Expected::Range {
-                first: offset_bytes,
-                last,
-            };
+            let expected = Expected::Range { first: offset_bytes, last };
             let mut reader = reader(response, expected, limit)?;
             answer::read_exactly(&mut reader, into, limit)
         };
@@ -165,9 +152,7 @@ impl Client {
             request = request.header("Range", range);
         }
         let request = request.config().timeout_global(Some(limit)).build();
-        request
-            .call()
-            .map_err(|error| Fault::of_request(error, limit))
+        request.call().map_err(|error| Fault::of_request(error, limit))
     }
 }
 

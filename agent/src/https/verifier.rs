@@ -44,13 +44,7 @@ impl ServerCertVerifier for DatelessVerifier {
     ) -> Result<ServerCertVerified, Error> {
         let check = |instant| {
             let inner = &self.inner;
-            inner.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                instant,
-            )
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, instant)
         };
         let mut result = check(now);
         for _ in 1..MAX_TRIES {
@@ -76,8 +70,7 @@ impl ServerCertVerifier for DatelessVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls12_signature(message, certificate, signature)
+        self.inner.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -86,8 +79,7 @@ impl ServerCertVerifier for DatelessVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner
-            .verify_tls13_signature(message, certificate, signature)
+        self.inner.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

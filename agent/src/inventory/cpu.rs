@@ -12,21 +12,14 @@ pub(super) fn model(proc_root: &Path) -> Option<String> {
 /// How many logical CPUs are online.
 pub(super) fn online(sys_root: &Path) -> u32 {
     let list = bytes(&sys_root.join("devices/system/cpu/online"));
-    let list = list
-        .and_then(|list| String::from_utf8(list).ok())
-        .unwrap_or_default();
-    list.trim()
-        .split(',')
-        .filter_map(range_len)
-        .fold(0, u32::saturating_add)
+    let list = list.and_then(|list| String::from_utf8(list).ok()).unwrap_or_default();
+    list.trim().split(',').filter_map(range_len).fold(0, u32::saturating_add)
 }
 
 /// `MemTotal`, which the kernel gives in units of 1024 bytes; 0 if it does not.
 pub(super) fn memory_bytes(proc_root: &Path) -> u64 {
     let text = value(proc_root, "meminfo", "MemTotal").unwrap_or_default();
-    let kibibytes = text
-        .strip_suffix(" kB")
-        .and_then(|number| number.parse::<u64>().ok());
+    let kibibytes = text.strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
     kibibytes.unwrap_or(0).saturating_mul(1024)
 }
 
@@ -55,14 +48,8 @@ mod tests {
     fn processors_and_memory() {
         let tree = Tree::new(&[
             ("devices/system/cpu/online", File(b"0-3,6,8-9\n")),
-            (
-                "cpuinfo",
-                File(b"processor\t: 0\nmodel name\t: AMD EPYC: 7B13\n\nprocessor\t: 1\n"),
-            ),
-            (
-                "meminfo",
-                File(b"MemTotal:         166912 kB\nMemFree:  1 kB\n"),
-            ),
+            ("cpuinfo", File(b"processor\t: 0\nmodel name\t: AMD EPYC: 7B13\n\nprocessor\t: 1\n")),
+            ("meminfo", File(b"MemTotal:         166912 kB\nMemFree:  1 kB\n")),
         ]);
         assert_eq!(online(tree.root()), 7);
         assert_eq!(model(tree.root()).as_deref(), Some("AMD EPYC: 7B13"));
@@ -72,10 +59,7 @@ mod tests {
     #[test]
     fn nonsense_counts_for_nothing() {
         let tree = Tree::new(&[
-            (
-                "devices/system/cpu/online",
-                File(b"3-0,x,0-4294967295,-1\n"),
-            ),
+            ("devices/system/cpu/online", File(b"3-0,x,0-4294967295,-1\n")),
             ("cpuinfo", File(b"model name\n")),
             ("meminfo", File(b"MemTotal: 99999999999999999999 kB\n")),
         ]);

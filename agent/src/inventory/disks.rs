@@ -63,10 +63,7 @@ fn is_no_disk(name: &str) -> bool {
 /// The subsystem's name, except that SATA disks are SCSI disks to the kernel and give themselves
 /// away by their vendor.
 fn bus(device: &Path) -> String {
-    match link_name(&device.join("subsystem"))
-        .unwrap_or_default()
-        .as_str()
-    {
+    match link_name(&device.join("subsystem")).unwrap_or_default().as_str() {
         "nvme-subsystem" => "nvme".to_owned(),
         "scsi" if text(&device.join("vendor")).as_deref() == Some("ATA") => "ata".to_owned(),
         other => other.to_owned(),
@@ -141,29 +138,17 @@ mod tests {
             &[
                 ("block/nvme0n1/size", File(b"1\n")),
                 ("block/nvme0n1/wwid", File(b"eui.0025385b71b01234\n")),
-                (
-                    "block/nvme0n1/device/subsystem",
-                    Link("../../../../class/nvme"),
-                ),
-                (
-                    "block/nvme0n1/device/serial",
-                    File(b"S4EVNX0M            \n"),
-                ),
+                ("block/nvme0n1/device/subsystem", Link("../../../../class/nvme")),
+                ("block/nvme0n1/device/serial", File(b"S4EVNX0M            \n")),
                 ("block/nvme0n1/device/model", File(b"Samsung SSD 970\n")),
                 ("block/nvme1n1/size", File(b"1\n")),
                 ("block/nvme1n1/wwid", File(b"eui.0025385b71b01234\n")),
-                (
-                    "block/nvme1n1/device/subsystem",
-                    Link("../../../class/nvme-subsystem"),
-                ),
+                ("block/nvme1n1/device/subsystem", Link("../../../class/nvme-subsystem")),
                 ("block/nvme1n1/device/serial", File(b"S4EVNX0M\n")),
                 ("block/nvme1n1/device/model", File(b"Samsung SSD 970\n")),
                 ("block/nvme1c0n1/size", File(b"1\n")),
                 ("block/nvme1c0n1/hidden", File(b"1\n")),
-                (
-                    "block/nvme1c0n1/device/subsystem",
-                    Link("../../../class/nvme"),
-                ),
+                ("block/nvme1c0n1/device/subsystem", Link("../../../class/nvme")),
             ],
             &[expected("nvme0n1"), expected("nvme1n1")],
         );
@@ -228,10 +213,7 @@ mod tests {
     #[test]
     fn serial_number_pages_may_lie() {
         assert_eq!(serial_of_page(b"\0\x80\0\x03abc").as_deref(), Some("abc"));
-        assert_eq!(
-            serial_of_page(b"\0\x80\0\x03abcdef").as_deref(),
-            Some("abc")
-        );
+        assert_eq!(serial_of_page(b"\0\x80\0\x03abcdef").as_deref(), Some("abc"));
         assert_eq!(serial_of_page(b"\0\x80\0\x04abc"), None);
         assert_eq!(serial_of_page(b"\0\x83\0\x03abc"), None);
         assert_eq!(serial_of_page(b"\0\x80\0\0"), None);

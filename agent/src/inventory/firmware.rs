@@ -20,9 +20,7 @@ pub(super) fn firmware(sys_root: &Path) -> Firmware {
     let boot_current = variable("BootCurrent").and_then(|value| value.try_into().ok());
     Firmware {
         // The folder is there and empty as long as efivarfs is not mounted.
-        efi_variables: folder
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some()),
+        efi_variables: folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()),
         secure_boot: variable("SecureBoot").map(|value| value == [1]),
         boot_current: boot_current.map(u16::from_le_bytes),
         // The core adds the boot variables, which it reads through its own edge.
@@ -44,12 +42,7 @@ mod tests {
 
     fn check(entries: &[(&str, Entry<'_>)], expected: (bool, Option<bool>, Option<u16>)) {
         let (efi_variables, secure_boot, boot_current) = expected;
-        let expected = Firmware {
-            efi_variables,
-            secure_boot,
-            boot_current,
-            ..Firmware::default()
-        };
+        let expected = Firmware { efi_variables, secure_boot, boot_current, ..Firmware::default() };
         assert_eq!(firmware(Tree::new(entries).root()), expected);
     }
 
@@ -61,16 +54,10 @@ mod tests {
         check(&[on, current], (true, Some(true), Some(0x103)));
         check(&[off], (true, Some(false), None));
         check(
-            &[
-                (SECURE_BOOT, File(&[6, 0, 0, 0])),
-                (BOOT_CURRENT, File(&[6])),
-            ],
+            &[(SECURE_BOOT, File(&[6, 0, 0, 0])), (BOOT_CURRENT, File(&[6]))],
             (true, None, None),
         );
-        check(
-            &[(BOOT_CURRENT, File(&[6, 0, 0, 0, 1]))],
-            (true, None, None),
-        );
+        check(&[(BOOT_CURRENT, File(&[6, 0, 0, 0, 1]))], (true, None, None));
         check(&[], (false, None, None));
     }
 }

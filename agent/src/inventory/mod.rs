@@ -69,32 +69,20 @@ mod tests {
             ("sys_vendor", File(b"QEMU\n")),
             ("product_name", File(b"Standard PC (Q35 + ICH9, 2009)\n")),
             ("product_serial", File(b"   \n")),
-            (
-                "product_uuid",
-                File(b"6c1e0d5e-0000-4000-8000-525400123456\n"),
-            ),
+            ("product_uuid", File(b"6c1e0d5e-0000-4000-8000-525400123456\n")),
         ]);
         let found = dmi(tree.root());
         assert_eq!(found.vendor.as_deref(), Some("QEMU"));
-        assert_eq!(
-            found.product.as_deref(),
-            Some("Standard PC (Q35 + ICH9, 2009)")
-        );
+        assert_eq!(found.product.as_deref(), Some("Standard PC (Q35 + ICH9, 2009)"));
         assert_eq!(found.serial, None, "spaces are no serial number");
-        assert_eq!(
-            found.uuid.as_deref(),
-            Some("6c1e0d5e-0000-4000-8000-525400123456")
-        );
+        assert_eq!(found.uuid.as_deref(), Some("6c1e0d5e-0000-4000-8000-525400123456"));
         assert_eq!(found.firmware_version, None);
     }
 
     #[test]
     fn where_nothing_can_be_read_the_inventory_is_empty() {
         let nowhere = Path::new("/nonexistent");
-        let empty = Inventory {
-            architecture: "amd64".to_owned(),
-            ..Inventory::default()
-        };
+        let empty = Inventory { architecture: "amd64".to_owned(), ..Inventory::default() };
         assert_eq!(take(nowhere, nowhere), empty);
     }
 

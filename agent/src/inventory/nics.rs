@@ -15,9 +15,7 @@ pub(super) fn nics(sys_root: &Path, addresses: &BTreeMap<String, Vec<(IpAddr, u8
         return Vec::new();
     };
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut nics: Vec<_> = folders
-        .filter_map(|folder| nic(&folder, addresses))
-        .collect();
+    let mut nics: Vec<_> = folders.filter_map(|folder| nic(&folder, addresses)).collect();
     nics.sort_by(|one, other| one.name.cmp(&other.name));
     nics.truncate(limits::INVENTORY_ENTRIES);
     nics
@@ -55,17 +53,11 @@ mod tests {
     #[test]
     fn hardware_only_in_the_order_of_names() {
         let tree = Tree::new(&[
-            (
-                "class/net/eth1/device/driver",
-                Link("../../../bus/pci/drivers/igb"),
-            ),
+            ("class/net/eth1/device/driver", Link("../../../bus/pci/drivers/igb")),
             ("class/net/eth1/address", File(b"52:54:00:AA:00:02\n")),
             ("class/net/eth1/speed", File(b"-1\n")),
             ("class/net/eth1/carrier", File(b"0\n")),
-            (
-                "class/net/eth0/device/driver",
-                Link("../../../bus/virtio/drivers/virtio_net"),
-            ),
+            ("class/net/eth0/device/driver", Link("../../../bus/virtio/drivers/virtio_net")),
             ("class/net/eth0/address", File(b"52:54:00:aa:00:01\n")),
             ("class/net/eth0/speed", File(b"10000\n")),
             ("class/net/eth0/carrier", File(b"1\n")),
@@ -73,14 +65,8 @@ mod tests {
             ("class/net/eth0.100/address", File(b"52:54:00:aa:00:01\n")),
             ("class/net/odd/device/driver", Link("nowhere")),
         ]);
-        let addresses = vec![
-            ("10.0.2.15".parse().unwrap(), 24),
-            ("fe80::1".parse().unwrap(), 64),
-        ];
-        let found = nics(
-            tree.root(),
-            &BTreeMap::from([("eth0".to_owned(), addresses)]),
-        );
+        let addresses = vec![("10.0.2.15".parse().unwrap(), 24), ("fe80::1".parse().unwrap(), 64)];
+        let found = nics(tree.root(), &BTreeMap::from([("eth0".to_owned(), addresses)]));
         let expected = [
             Nic {
                 name: "eth0".to_owned(),

@@ -13,11 +13,7 @@ const MAX_FILE_BYTES: u64 = 4096;
 /// The file's beginning; `None` if it cannot be read.
 pub(super) fn bytes(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .ok()?
-        .take(MAX_FILE_BYTES)
-        .read_to_end(&mut bytes)
-        .ok()?;
+    File::open(path).ok()?.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 
@@ -56,10 +52,7 @@ pub(super) fn link_name(path: &Path) -> Option<String> {
 /// Printable text without surrounding spaces; devices pad with spaces and with zeroes.
 fn clean(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
-    let printable: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let trimmed = printable.trim();
     (!trimmed.is_empty()).then(|| trimmed.to_owned())
 }
@@ -82,10 +75,7 @@ mod tests {
             ("huge", File(&[b'x'; 10_000])),
         ]);
         let at = |name| tree.root().join(name);
-        assert_eq!(
-            text(&at("long")),
-            Some("ä".repeat(INVENTORY_TEXT_BYTES / 2))
-        );
+        assert_eq!(text(&at("long")), Some("ä".repeat(INVENTORY_TEXT_BYTES / 2)));
         assert_eq!(identity(&at("long")), None);
         assert_eq!(identity(&at("padded")).as_deref(), Some("QM00001"));
         assert_eq!(text(&at("hostile")).as_deref(), Some("a [2Jb  \u{fffd}c"));

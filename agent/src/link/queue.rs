@@ -38,10 +38,7 @@ impl Queue {
         let is_progress = is_progress(&bytes);
         let statuses = &mut self.lock().statuses;
         if statuses.len() == QUEUE_LENGTH {
-            let dropped = statuses
-                .iter()
-                .position(|told| told.is_progress)
-                .unwrap_or(0);
+            let dropped = statuses.iter().position(|told| told.is_progress).unwrap_or(0);
             statuses.remove(dropped);
         }
         statuses.push_back(Arc::new(Told { bytes, is_progress }));
@@ -90,9 +87,7 @@ impl Queue {
     /// Waits after a failure, and says whether `told` is to be tried again.
     pub(super) fn pause(&self, told: &Arc<Told>, duration: Duration) -> bool {
         let patient = |state: &mut Waiting| !state.hurry && state.is_wanted(told);
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), duration, patient);
+        let waited = self.changed.wait_timeout_while(self.lock(), duration, patient);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         state.hurry = false;
         state.is_wanted(told)
@@ -107,11 +102,7 @@ impl Queue {
 impl Waiting {
     /// Whether `told` is still the next to go.
     fn is_wanted(&self, told: &Arc<Told>) -> bool {
-        !self.closed
-            && self
-                .statuses
-                .front()
-                .is_some_and(|front| Arc::ptr_eq(front, told))
+        !self.closed && self.statuses.front().is_some_and(|front| Arc::ptr_eq(front, told))
     }
 }
 

@@ -38,11 +38,7 @@ pub(super) fn assign(config: &NetworkConfig, nics: &[Nic]) -> Vec<Assignment> {
             let taken = assignments.iter().any(|earlier| earlier.link == link);
             if !taken && assignments.len() < MAX_INTERFACES {
                 let parent = nic.name.clone();
-                assignments.push(Assignment {
-                    link,
-                    parent,
-                    config: entry.clone(),
-                });
+                assignments.push(Assignment { link, parent, config: entry.clone() });
             }
         }
     }
@@ -62,11 +58,7 @@ fn is_for(entry: &InterfaceConfig, nic: &Nic) -> bool {
 /// The customary name, or a short one where that would be too long for the kernel.
 fn vlan_name(nic: &Nic, id: u16) -> String {
     let name = format!("{}.{id}", nic.name);
-    if name.len() <= MAX_NAME_BYTES {
-        name
-    } else {
-        format!("v{id}.{}", nic.index)
-    }
+    if name.len() <= MAX_NAME_BYTES { name } else { format!("v{id}.{}", nic.index) }
 }
 
 #[cfg(test)]
@@ -75,28 +67,16 @@ mod tests {
 
     fn nic(name: &str, index: u32, wired: bool) -> Nic {
         let mac = MacAddress([2, 0, 0, 0, 0, index as u8]);
-        Nic {
-            name: name.to_owned(),
-            index,
-            mac,
-            wired,
-        }
+        Nic { name: name.to_owned(), index, mac, wired }
     }
 
     fn check(config: &str, expected: &[(&str, &str, usize)]) {
-        let nics = [
-            nic("eth0", 2, true),
-            nic("enp129s0f1npffff", 3, true),
-            nic("veth0", 4, false),
-        ];
+        let nics = [nic("eth0", 2, true), nic("enp129s0f1npffff", 3, true), nic("veth0", 4, false)];
         let config = serde_json::from_str(config).unwrap();
         let found: Vec<_> = assign(&config, &nics)
             .into_iter()
             .map(|found| {
-                let entry = config
-                    .interfaces
-                    .iter()
-                    .position(|entry| *entry == found.config);
+                let entry = config.interfaces.iter().position(|entry| *entry == found.config);
                 (found.link, found.parent, entry.unwrap())
             })
             .collect();
@@ -109,51 +89,29 @@ mod tests {
 
     #[test]
     fn the_default_is_for_every_wired_interface() {
-        check(
-            "{}",
-            &[
-                ("eth0", "eth0", 0),
-                ("enp129s0f1npffff", "enp129s0f1npffff", 0),
-            ],
-        );
+        check("{}", &[("eth0", "eth0", 0), ("enp129s0f1npffff", "enp129s0f1npffff", 0)]);
     }
 
     #[test]
     fn the_first_entry_that_matches_counts() {
         check(
             r#"{"interfaces":[{"match_name":"eth0","ipv6":"off"},{}]}"#,
-            &[
-                ("eth0", "eth0", 0),
-                ("enp129s0f1npffff", "enp129s0f1npffff", 1),
-            ],
+            &[("eth0", "eth0", 0), ("enp129s0f1npffff", "enp129s0f1npffff", 1)],
         );
     }
 
     #[test]
     fn a_named_interface_needs_no_device_behind_it() {
-        check(
-            r#"{"interfaces":[{"match_name":"veth0"}]}"#,
-            &[("veth0", "veth0", 0)],
-        );
-        check(
-            r#"{"interfaces":[{"match_mac":"02:00:00:00:00:04"}]}"#,
-            &[("veth0", "veth0", 0)],
-        );
-        check(
-            r#"{"interfaces":[{"match_mac":"02:00:00:00:00:04","match_name":"eth0"}]}"#,
-            &[],
-        );
+        check(r#"{"interfaces":[{"match_name":"veth0"}]}"#, &[("veth0", "veth0", 0)]);
+        check(r#"{"interfaces":[{"match_mac":"02:00:00:00:00:04"}]}"#, &[("veth0", "veth0", 0)]);
+        check(r#"{"interfaces":[{"match_mac":"02:00:00:00:00:04","match_name":"eth0"}]}"#, &[]);
     }
 
     #[test]
     fn vlans_stand_beside_their_interface_and_have_names_that_fit() {
         check(
             r#"{"interfaces":[{"vlan":100},{"match_name":"eth0"},{"match_name":"eth0","vlan":100}]}"#,
-            &[
-                ("eth0.100", "eth0", 0),
-                ("v100.3", "enp129s0f1npffff", 0),
-                ("eth0", "eth0", 1),
-            ],
+            &[("eth0.100", "eth0", 0), ("v100.3", "enp129s0f1npffff", 0), ("eth0", "eth0", 1)],
         );
     }
 }

@@ -16,21 +16,13 @@ pub(super) struct Backoff {
 impl Backoff {
     /// Waits about `first`, then about twice as long each time up to about `limit`.
     pub(super) fn new(first: Duration, limit: Duration, seed: u64) -> Self {
-        Self {
-            first,
-            limit,
-            attempt: 0,
-            random: seed,
-        }
+        Self { first, limit, attempt: 0, random: seed }
     }
 
     /// The next wait: between three and five quarters of its nominal length.
     pub(super) fn next(&mut self) -> Duration {
         // Past 2^16 the limit is long reached; the bound keeps the shift in range.
-        let nominal = self
-            .first
-            .saturating_mul(1 << self.attempt.min(16))
-            .min(self.limit);
+        let nominal = self.first.saturating_mul(1 << self.attempt.min(16)).min(self.limit);
         self.attempt = self.attempt.saturating_add(1);
         let quarter = nominal / 4;
         let jitter = (quarter * 2).mul_f64(self.random_fraction());
@@ -74,10 +66,7 @@ mod tests {
             let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(16), seed);
             for nominal_s in [2.0, 4.0, 8.0, 16.0, 16.0, 16.0] {
                 let wait_s = backoff.next().as_secs_f64();
-                assert!(
-                    (nominal_s * 0.75..=nominal_s * 1.25).contains(&wait_s),
-                    "{wait_s}"
-                );
+                assert!((nominal_s * 0.75..=nominal_s * 1.25).contains(&wait_s), "{wait_s}");
             }
             backoff.reset();
             assert!(backoff.next() <= Duration::from_millis(2500));

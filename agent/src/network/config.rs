@@ -32,9 +32,7 @@ pub struct NetworkConfig {
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self {
-            interfaces: vec![InterfaceConfig::default()],
-        }
+        Self { interfaces: vec![InterfaceConfig::default()] }
     }
 }
 
@@ -128,10 +126,7 @@ pub struct Prefix<A: Address> {
 impl<A: Address> Prefix<A> {
     /// Puts the two together; `None` if the length is wider than the address.
     pub fn new(address: A, prefix_bits: u8) -> Option<Self> {
-        (prefix_bits <= A::BITS).then_some(Self {
-            address,
-            prefix_bits,
-        })
+        (prefix_bits <= A::BITS).then_some(Self { address, prefix_bits })
     }
 
     /// The interface's own address.
@@ -150,10 +145,7 @@ impl<A: Address> Prefix<A> {
     pub fn contains(&self, other: A) -> bool {
         let host_bits = u32::from(A::BITS - self.prefix_bits);
         // Shifting all 128 bits out leaves nothing to differ.
-        (bits(self.address) ^ bits(other))
-            .checked_shr(host_bits)
-            .unwrap_or(0)
-            == 0
+        (bits(self.address) ^ bits(other)).checked_shr(host_bits).unwrap_or(0) == 0
     }
 }
 
@@ -184,10 +176,7 @@ impl<A: Address> TryFrom<String> for Prefix<A> {
             let (address, prefix_bits) = text.split_once('/')?;
             Self::new(address.parse().ok()?, prefix_bits.parse().ok()?)
         };
-        parse().ok_or_else(|| ConfigError::Prefix {
-            text: text.clone(),
-            max_bits: A::BITS,
-        })
+        parse().ok_or_else(|| ConfigError::Prefix { text: text.clone(), max_bits: A::BITS })
     }
 }
 
@@ -207,9 +196,7 @@ impl FromStr for MacAddress {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let refuse = || ConfigError::Mac {
-            text: text.to_owned(),
-        };
+        let refuse = || ConfigError::Mac { text: text.to_owned() };
         let mut pairs = text.split([':', '-']);
         let mut bytes = [0; 6];
         for byte in &mut bytes {
@@ -314,10 +301,7 @@ impl NetworkConfig {
             if let Some(vlan) = interface.vlan.filter(|vlan| !VLAN_IDS.contains(vlan)) {
                 return Err(ConfigError::Vlan { entry, vlan });
             }
-            if let Some(mtu) = interface
-                .mtu
-                .filter(|mtu| !(MIN_MTU..=MAX_MTU).contains(mtu))
-            {
+            if let Some(mtu) = interface.mtu.filter(|mtu| !(MIN_MTU..=MAX_MTU).contains(mtu)) {
                 return Err(ConfigError::Mtu { entry, mtu });
             }
             if let Ipv4Config::Static(address) = &interface.ipv4 {
@@ -366,10 +350,7 @@ mod tests {
     fn nothing_said_is_dhcp_and_ra_everywhere() {
         let config = parse("{}").unwrap();
         assert_eq!(config, NetworkConfig::default());
-        assert_eq!(
-            config,
-            parse(r#"{"interfaces":[{"ipv4":"dhcp","ipv6":"ra"}]}"#).unwrap()
-        );
+        assert_eq!(config, parse(r#"{"interfaces":[{"ipv4":"dhcp","ipv6":"ra"}]}"#).unwrap());
     }
 
     #[test]
@@ -379,13 +360,8 @@ mod tests {
             "ipv6":{"static":{"address":"fd00::2/64","gateway":"fe80::1"}},"mtu":9000}]}"#;
         let config = parse(text).unwrap();
         let entry = &config.interfaces[0];
-        assert_eq!(
-            entry.match_mac,
-            Some(MacAddress([0x52, 0x54, 0, 0xab, 0xcd, 1]))
-        );
-        let Ipv4Config::Static(address) = &entry.ipv4 else {
-            panic!("{:?}", entry.ipv4)
-        };
+        assert_eq!(entry.match_mac, Some(MacAddress([0x52, 0x54, 0, 0xab, 0xcd, 1])));
+        let Ipv4Config::Static(address) = &entry.ipv4 else { panic!("{:?}", entry.ipv4) };
         assert_eq!(address.address.to_string(), "10.0.0.2/24");
         assert_eq!(parse(&serde_json::to_string(&config).unwrap()), Ok(config));
     }
@@ -397,14 +373,8 @@ mod tests {
         check_refused(r#"{"interfaces":[{},{"vlan":4095}]}"#, "entry 1: VLAN 4095");
         check_refused(r#"{"interfaces":[{"vlan":0}]}"#, "VLAN 0");
         check_refused(r#"{"interfaces":[{"mtu":576}]}"#, "MTU 576");
-        check_refused(
-            r#"{"interfaces":[{"match_mac":"52:54:00:12:34"}]}"#,
-            "hardware address",
-        );
-        check_refused(
-            r#"{"interfaces":[{"match_mac":"52:54:00:12:34:5g"}]}"#,
-            "hardware address",
-        );
+        check_refused(r#"{"interfaces":[{"match_mac":"52:54:00:12:34"}]}"#, "hardware address");
+        check_refused(r#"{"interfaces":[{"match_mac":"52:54:00:12:34:5g"}]}"#, "hardware address");
         for address in ["10.0.0.2", "10.0.0.2/33", "10.0.0/8", "fd00::1/64"] {
             let text =
                 format!(r#"{{"interfaces":[{{"ipv4":{{"static":{{"address":"{address}"}}}}}}]}}"#);
@@ -428,11 +398,7 @@ mod tests {
         let own = Ipv4Addr::new(10, 1, 2, 3);
         let check = |bits, other: [u8; 4], expected| {
             let prefix = Prefix::new(own, bits).unwrap();
-            assert_eq!(
-                prefix.contains(other.into()),
-                expected,
-                "{prefix} {other:?}"
-            );
+            assert_eq!(prefix.contains(other.into()), expected, "{prefix} {other:?}");
         };
         check(24, [10, 1, 2, 254], true);
         check(24, [10, 1, 3, 1], false);
@@ -443,33 +409,16 @@ mod tests {
         let own6: Prefix<Ipv6Addr> = "fd00::2/64".to_owned().try_into().unwrap();
         assert!(own6.contains("fd00::ffff:0:0:1".parse().unwrap()));
         assert!(!own6.contains("fe80::1".parse().unwrap()));
-        assert!(
-            Prefix::new(own6.address(), 0)
-                .unwrap()
-                .contains("fe80::1".parse().unwrap())
-        );
+        assert!(Prefix::new(own6.address(), 0).unwrap().contains("fe80::1".parse().unwrap()));
         assert_eq!(Prefix::new(own, 33), None);
     }
 
     #[test]
     fn hardware_addresses_have_one_written_form() {
         let parse = |text: &str| text.parse::<MacAddress>().map(|mac| mac.to_string());
-        assert_eq!(
-            parse("52-54-00-AB-CD-EF"),
-            Ok("52:54:00:ab:cd:ef".to_owned())
-        );
-        for text in [
-            "",
-            "52:54:00:ab:cd:ef:00",
-            "+2:54:00:ab:cd:ef",
-            "5:254:00:ab:cd:ef",
-        ] {
-            assert_eq!(
-                parse(text),
-                Err(ConfigError::Mac {
-                    text: text.to_owned()
-                })
-            );
+        assert_eq!(parse("52-54-00-AB-CD-EF"), Ok("52:54:00:ab:cd:ef".to_owned()));
+        for text in ["", "52:54:00:ab:cd:ef:00", "+2:54:00:ab:cd:ef", "5:254:00:ab:cd:ef"] {
+            assert_eq!(parse(text), Err(ConfigError::Mac { text: text.to_owned() }));
         }
     }
 }

@@ -117,13 +117,10 @@ impl DhcpClient {
         retry.discover_timeout = self.discover_wait.into();
         retry.initial_request_timeout = REQUEST_WAIT.into();
         retry.request_retries = REQUEST_TRIES;
-        self.sockets
-            .get_mut::<Socket<'_>>(self.socket)
-            .set_retry_config(retry);
+        self.sockets.get_mut::<Socket<'_>>(self.socket).set_retry_config(retry);
 
         let queued = self.queues.to_send.len();
-        self.interface
-            .poll(instant(now), &mut self.queues, &mut self.sockets);
+        self.interface.poll(instant(now), &mut self.queues, &mut self.sockets);
         let sent = self.queues.to_send.len() - queued;
         self.brake.count(sent, now);
         let change = self.lease_change();
@@ -167,8 +164,7 @@ impl DhcpClient {
         let event = self.sockets.get_mut::<Socket<'_>>(self.socket).poll()?;
         let Event::Configured(config) = event else {
             self.leased = false;
-            self.interface
-                .update_ip_addrs(|addresses| addresses.clear());
+            self.interface.update_ip_addrs(|addresses| addresses.clear());
             self.interface.routes_mut().remove_default_ipv4_route();
             return Some(LeaseChange::Lost);
         };
@@ -212,10 +208,7 @@ struct Brake {
 impl Brake {
     fn count(&mut self, frames: usize, now: Duration) {
         if now >= self.window_end {
-            *self = Self {
-                window_end: now + WINDOW,
-                frames: 0,
-            };
+            *self = Self { window_end: now + WINDOW, frames: 0 };
         }
         self.frames += frames;
     }

@@ -58,21 +58,11 @@ pub(super) const DHCP_AND_ARP_REPLIES: [FilterInstruction; 16] = [
 ];
 
 const fn load(code: u16, operand: u32) -> FilterInstruction {
-    FilterInstruction {
-        code,
-        jump_true: 0,
-        jump_false: 0,
-        operand,
-    }
+    FilterInstruction { code, jump_true: 0, jump_false: 0, operand }
 }
 
 const fn jump(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> FilterInstruction {
-    FilterInstruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    }
+    FilterInstruction { code, jump_true, jump_false, operand }
 }
 
 #[cfg(test)]
@@ -102,11 +92,7 @@ mod tests {
                         JUMP_EQUAL => accumulator == step.operand,
                         _ => accumulator & step.operand != 0,
                     };
-                    at += usize::from(if holds {
-                        step.jump_true
-                    } else {
-                        step.jump_false
-                    });
+                    at += usize::from(if holds { step.jump_true } else { step.jump_false });
                     continue;
                 }
                 code => panic!("operation {code:#x} is not in the program"),

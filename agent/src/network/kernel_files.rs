@@ -40,21 +40,13 @@ fn nic(sys: &Path, name: String) -> Option<Nic> {
         read(&folder, "type")? == ETHERNET && !read(&folder, "uevent")?.contains("DEVTYPE=");
     let mac = read(&folder, "address")?.parse().ok()?;
     let wired = folder.join("device").exists();
-    plain.then_some(Nic {
-        index: read(&folder, "ifindex")?.parse().ok()?,
-        name,
-        mac,
-        wired,
-    })
+    plain.then_some(Nic { index: read(&folder, "ifindex")?.parse().ok()?, name, mac, wired })
 }
 
 /// The kernel's index and the hardware address of a link, as long as it is there.
 pub(super) fn index_and_mac(sys: &Path, link: &str) -> Option<(u32, MacAddress)> {
     let folder = folder(sys, link);
-    Some((
-        read(&folder, "ifindex")?.parse().ok()?,
-        read(&folder, "address")?.parse().ok()?,
-    ))
+    Some((read(&folder, "ifindex")?.parse().ok()?, read(&folder, "address")?.parse().ok()?))
 }
 
 /// The state of a link. The kernel refuses to read `carrier` of a link that is switched off.
@@ -111,10 +103,5 @@ fn folder(sys: &Path, link: &str) -> PathBuf {
 }
 
 fn read(folder: &Path, name: &str) -> Option<String> {
-    Some(
-        std::fs::read_to_string(folder.join(name))
-            .ok()?
-            .trim()
-            .to_owned(),
-    )
+    Some(std::fs::read_to_string(folder.join(name)).ok()?.trim().to_owned())
 }

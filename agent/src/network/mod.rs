@@ -48,10 +48,7 @@ const LOOPBACK_INDEX: u32 = 1;
 const FIRST_METRIC: u32 = 100;
 /// How often the interfaces are looked at even if the kernel reports no change, for a worker that
 /// panicked and must be replaced.
-const LOOK_INTERVAL: Timespec = Timespec {
-    tv_sec: 10,
-    tv_nsec: 0,
-};
+const LOOK_INTERVAL: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// The pause after a fault of the watching thread itself.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 const DHCP_CLIENT_PORT: u16 = 68;
@@ -69,11 +66,7 @@ pub struct Paths {
 
 impl Default for Paths {
     fn default() -> Self {
-        Self {
-            sys: "/sys".into(),
-            proc: "/proc".into(),
-            resolv_conf: "/etc/resolv.conf".into(),
-        }
+        Self { sys: "/sys".into(), proc: "/proc".into(), resolv_conf: "/etc/resolv.conf".into() }
     }
 }
 

@@ -13,9 +13,7 @@ use super::config::MAX_NAME_SERVERS;
 /// an answer within the time in which a connection is tried.
 pub(super) fn text(name_servers: impl IntoIterator<Item = IpAddr>) -> String {
     let mut seen = BTreeSet::new();
-    let distinct = name_servers
-        .into_iter()
-        .filter(|server| seen.insert(*server));
+    let distinct = name_servers.into_iter().filter(|server| seen.insert(*server));
     let mut text = String::new();
     for server in distinct.take(MAX_NAME_SERVERS) {
         // Writing to a String cannot fail.
@@ -39,9 +37,7 @@ mod tests {
     use std::net::IpAddr;
 
     fn check(servers: &[&str], expected: &str) {
-        let servers = servers
-            .iter()
-            .map(|server| server.parse::<IpAddr>().unwrap());
+        let servers = servers.iter().map(|server| server.parse::<IpAddr>().unwrap());
         assert_eq!(super::text(servers), expected);
     }
 

@@ -81,12 +81,7 @@ impl RouteMessage {
 
     /// Gives the interface an address; it is no error if it has it already.
     pub(super) fn add_address<A: Address>(interface_index: u32, prefix: &Prefix<A>) -> Self {
-        Self::address(
-            RTM_NEWADDR,
-            NLM_F_CREATE | NLM_F_REPLACE,
-            interface_index,
-            prefix,
-        )
+        Self::address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, interface_index, prefix)
     }
 
     /// Takes the address away. EADDRNOTAVAIL if it was not there.
@@ -104,14 +99,7 @@ impl RouteMessage {
         on_link: bool,
     ) -> Self {
         let flags = NLM_F_CREATE | NLM_F_REPLACE;
-        Self::route(
-            RTM_NEWROUTE,
-            flags,
-            interface_index,
-            gateway,
-            metric,
-            on_link,
-        )
+        Self::route(RTM_NEWROUTE, flags, interface_index, gateway, metric, on_link)
     }
 
     /// Takes the route away. ESRCH if it was not there.
@@ -120,14 +108,7 @@ impl RouteMessage {
         gateway: Ipv4Addr,
         metric: u32,
     ) -> Self {
-        Self::route(
-            RTM_DELROUTE,
-            0,
-            interface_index,
-            gateway.into(),
-            metric,
-            false,
-        )
+        Self::route(RTM_DELROUTE, 0, interface_index, gateway.into(), metric, false)
     }
 
     /// The bytes to send.
@@ -235,11 +216,7 @@ mod tests {
         let bytes = message.with_sequence(7);
         let text: Vec<_> = bytes
             .chunks(4)
-            .map(|word| {
-                word.iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect::<String>()
-            })
+            .map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
             .collect();
         assert_eq!(text.join(" "), expected);
     }

@@ -27,10 +27,7 @@ pub(super) struct RouteSocket {
 
 impl RouteSocket {
     pub(super) fn open() -> rustix::io::Result<Self> {
-        Ok(Self {
-            fd: open(SocketFlags::CLOEXEC, 0)?,
-            sequence: 0,
-        })
+        Ok(Self { fd: open(SocketFlags::CLOEXEC, 0)?, sequence: 0 })
     }
 
     /// Sends the request and waits until the kernel has done it.

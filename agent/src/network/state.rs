@@ -38,11 +38,7 @@ impl InterfaceState {
     /// Whether the link can carry a connection to another network or host: it has a carrier and an
     /// address that is good beyond the wire.
     pub fn is_online(&self) -> bool {
-        self.carrier
-            && self
-                .addresses
-                .iter()
-                .any(|(address, _)| is_routable(*address))
+        self.carrier && self.addresses.iter().any(|(address, _)| is_routable(*address))
     }
 }
 
@@ -78,11 +74,7 @@ struct Reports {
 
 impl SharedState {
     pub(super) fn new(resolv_conf: PathBuf) -> Self {
-        Self {
-            reports: Mutex::default(),
-            news: Condvar::new(),
-            resolv_conf,
-        }
+        Self { reports: Mutex::default(), news: Condvar::new(), resolv_conf }
     }
 
     /// Replaces what is known of a link, or with `None` forgets it.
@@ -117,10 +109,7 @@ impl SharedState {
             };
             let reports = self.lock();
             // Woken or timed out, the loop looks again.
-            drop(
-                self.news
-                    .wait_timeout_while(reports, left, |now| now.changes == seen),
-            );
+            drop(self.news.wait_timeout_while(reports, left, |now| now.changes == seen));
         }
     }
 
@@ -211,9 +200,7 @@ mod tests {
     #[test]
     fn online_is_a_carrier_and_an_address_beyond_the_wire() {
         let check = |carrier, addresses: &[&str], expected| {
-            let addresses = addresses
-                .iter()
-                .map(|address| (address.parse().unwrap(), 64));
+            let addresses = addresses.iter().map(|address| (address.parse().unwrap(), 64));
             let state = InterfaceState {
                 name: "eth0".to_owned(),
                 mac: MacAddress([2, 0, 0, 0, 0, 1]),
@@ -245,9 +232,6 @@ mod tests {
     #[test]
     fn the_loopback_has_its_address() {
         let found = addresses();
-        assert!(
-            found["lo"].contains(&("127.0.0.1".parse().unwrap(), 8)),
-            "{found:?}"
-        );
+        assert!(found["lo"].contains(&("127.0.0.1".parse().unwrap(), 8)), "{found:?}");
     }
 }

@@ -101,16 +101,7 @@ impl Worker {
             metric,
         };
         let started = Instant::now();
-        Self {
-            assignment,
-            paths,
-            shared,
-            seed,
-            metric,
-            started,
-            applied: None,
-            report,
-        }
+        Self { assignment, paths, shared, seed, metric, started, applied: None, report }
     }
 
     /// Serves the link until it is gone.
@@ -129,10 +120,7 @@ impl Worker {
             };
             if backoff.worth_a_line() {
                 let (tries, wait_s) = (backoff.attempts(), wait.as_secs_f32());
-                log::warn!(
-                    "{}: {text}; try {tries}, again in {wait_s:.1} s",
-                    self.link()
-                );
+                log::warn!("{}: {text}; try {tries}, again in {wait_s:.1} s", self.link());
             }
             self.report.fault = Some(text);
             self.publish();
@@ -204,27 +192,16 @@ impl Worker {
     /// Makes the VLAN if it is one, sets MTU and IPv6 up, and switches the link on.
     fn switch_on(&self) -> Result<Link, Fault> {
         let mut kernel = RouteSocket::open().map_err(Fault::kernel("open a route socket"))?;
-        let Assignment {
-            link,
-            parent,
-            config,
-        } = &self.assignment;
-        let no_parent = || Fault::NoParent {
-            parent: parent.clone(),
-        };
+        let Assignment { link, parent, config } = &self.assignment;
+        let no_parent = || Fault::NoParent { parent: parent.clone() };
         let (mut index, mut mac) = index_and_mac(&self.paths.sys, parent).ok_or_else(no_parent)?;
         if let Some(id) = config.vlan {
             let switch_on = RouteMessage::link_up(index, None);
-            kernel
-                .request(switch_on)
-                .map_err(Fault::kernel("switch the VLAN's interface on"))?;
+            kernel.request(switch_on).map_err(Fault::kernel("switch the VLAN's interface on"))?;
             match kernel.request(RouteMessage::new_vlan(index, link, id)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(source) => {
-                    return Err(Fault::Kernel {
-                        what: "make the VLAN",
-                        source,
-                    });
+                    return Err(Fault::Kernel { what: "make the VLAN", source });
                 }
             }
             (index, mac) = index_and_mac(&self.paths.sys, link).ok_or_else(no_parent)?;
@@ -233,9 +210,7 @@ impl Worker {
             log::warn!("{link}: {}: {error}", path.display());
         }
         let switch_on = RouteMessage::link_up(index, config.mtu);
-        kernel
-            .request(switch_on)
-            .map_err(Fault::kernel("switch it on"))?;
+        kernel.request(switch_on).map_err(Fault::kernel("switch it on"))?;
         Ok(Link { index, mac, kernel })
     }
 
@@ -287,10 +262,7 @@ impl Worker {
                 // Nothing more; or the link just went down, which its state will say.
                 Err(Errno::AGAIN | Errno::NETDOWN) => break,
                 Err(source) => {
-                    return Err(Fault::Kernel {
-                        what: "receive",
-                        source,
-                    });
+                    return Err(Fault::Kernel { what: "receive", source });
                 }
             }
         }
@@ -310,28 +282,16 @@ impl Worker {
         let deadline = dhcp.client.deadline(self.now());
         let now = dhcp.client.tries();
         if now != tries && now >= QUIET_TRIES && now.is_power_of_two() {
-            log::info!(
-                "{}: no DHCP lease after {now} tries, still asking",
-                self.link()
-            );
+            log::info!("{}: no DHCP lease after {now} tries, still asking", self.link());
         }
         Ok(deadline)
     }
 
     fn apply_lease(&mut self, link: &mut Link, lease: Lease) -> Result<(), Fault> {
-        if self
-            .applied
-            .as_ref()
-            .is_some_and(|applied| *applied != lease)
-        {
+        if self.applied.as_ref().is_some_and(|applied| *applied != lease) {
             self.withdraw_lease(link)?;
         }
-        log::info!(
-            "{}: {} from DHCP server {}",
-            self.link(),
-            lease.address,
-            lease.server
-        );
+        log::info!("{}: {} from DHCP server {}", self.link(), lease.address, lease.server);
         // Noted before it is done: half of it must be taken away as well.
         self.applied = Some(lease.clone());
         let gateway = lease.gateway.map(|gateway| {
@@ -354,23 +314,14 @@ impl Worker {
                 // The kernel drops routes by itself when a link goes down.
                 Ok(()) | Err(Errno::SRCH | Errno::NODEV) => {}
                 Err(source) => {
-                    return Err(Fault::Kernel {
-                        what: "delete a route",
-                        source,
-                    });
+                    return Err(Fault::Kernel { what: "delete a route", source });
                 }
             }
         }
-        match link
-            .kernel
-            .request(RouteMessage::delete_address(link.index, &lease.address))
-        {
+        match link.kernel.request(RouteMessage::delete_address(link.index, &lease.address)) {
             Ok(()) | Err(Errno::ADDRNOTAVAIL) => {}
             Err(source) => {
-                return Err(Fault::Kernel {
-                    what: "delete an address",
-                    source,
-                });
+                return Err(Fault::Kernel { what: "delete an address", source });
             }
         }
         self.applied = None;
@@ -383,9 +334,7 @@ impl Worker {
         self.report.gateway = lease.and_then(|lease| lease.gateway);
         self.report.dns.clear();
         if let Some(lease) = lease {
-            self.report
-                .dns
-                .extend(lease.dns.iter().copied().map(IpAddr::V4));
+            self.report.dns.extend(lease.dns.iter().copied().map(IpAddr::V4));
         }
         if let Ipv6Config::Static(address) = &self.assignment.config.ipv6 {
             self.report.dns.extend(&address.dns);
@@ -418,14 +367,10 @@ fn add_address<A: Address>(
     metric: u32,
 ) -> Result<(), Fault> {
     let address = RouteMessage::add_address(link.index, prefix);
-    link.kernel
-        .request(address)
-        .map_err(Fault::kernel("add an address"))?;
+    link.kernel.request(address).map_err(Fault::kernel("add an address"))?;
     if let Some((gateway, on_link)) = gateway {
         let route = RouteMessage::add_default_route(link.index, gateway, metric, on_link);
-        link.kernel
-            .request(route)
-            .map_err(Fault::kernel("add the default route"))?;
+        link.kernel.request(route).map_err(Fault::kernel("add the default route"))?;
     }
     Ok(())
 }

@@ -27,11 +27,7 @@ impl AlignedBuffer {
         let bytes = vec![0; len_bytes + align_bytes];
         let misalignment = bytes.as_ptr().addr() % align_bytes;
         let start = (align_bytes - misalignment) % align_bytes;
-        Self {
-            bytes,
-            start,
-            len: len_bytes,
-        }
+        Self { bytes, start, len: len_bytes }
     }
 }
 

@@ -60,13 +60,8 @@ mod tests {
     #[test]
     fn size_of_an_image_file_and_offset_left_at_its_start() {
         let path = std::env::temp_dir().join(format!("repave-sys-{}", std::process::id()));
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .unwrap();
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         file.write_all(&[0; 12_345]).unwrap();
         assert_eq!(size_bytes(&file), Ok(12_345));

@@ -22,11 +22,7 @@ pub fn kexec_file_load(
     initrd: Option<BorrowedFd<'_>>,
     command_line: &CStr,
 ) -> Result<()> {
-    let flags = if initrd.is_some() {
-        0
-    } else {
-        KEXEC_FILE_NO_INITRAMFS
-    };
+    let flags = if initrd.is_some() { 0 } else { KEXEC_FILE_NO_INITRAMFS };
     let initrd_fd = initrd.map_or(-1, |fd| fd.as_raw_fd());
     // SAFETY: both descriptors outlive the call, and the kernel copies the `cmdline_len` bytes at
     // the pointer (the length counts the closing NUL, as the call demands) and keeps none of them.

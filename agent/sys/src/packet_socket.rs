@@ -97,10 +97,7 @@ unsafe impl SocketAddrArg for LinkLayerAddress {
             sll_halen: 0,
             sll_addr: [0; 8],
         };
-        f(
-            (&raw const address).cast(),
-            size_of::<libc::sockaddr_ll>() as SocketAddrLen,
-        )
+        f((&raw const address).cast(), size_of::<libc::sockaddr_ll>() as SocketAddrLen)
     }
 }
 
@@ -117,10 +114,7 @@ fn attach_filter(socket: BorrowedFd<'_>, filter: &[FilterInstruction]) -> Result
     let Ok(len) = u16::try_from(instructions.len()) else {
         return Err(rustix::io::Errno::INVAL);
     };
-    let program = libc::sock_fprog {
-        len,
-        filter: instructions.as_mut_ptr(),
-    };
+    let program = libc::sock_fprog { len, filter: instructions.as_mut_ptr() };
     // SAFETY: `program` and the `len` instructions it points to live until the call returns; the
     // kernel copies and checks them and keeps no pointer.
     // JUSTIFICATION: SO_ATTACH_FILTER is wrapped neither by rustix nor by nix.

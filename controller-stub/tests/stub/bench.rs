@@ -28,20 +28,13 @@ pub(crate) fn authority() -> Arc<Authority> {
 }
 
 pub(crate) fn start(scenario: Scenario) -> Stub {
-    Stub::start(StubSpec {
-        scenario,
-        ..StubSpec::new(authority(), pool())
-    })
-    .unwrap()
+    Stub::start(StubSpec { scenario, ..StubSpec::new(authority(), pool()) }).unwrap()
 }
 
 /// A scenario that makes every server a `web` and holds no status for longer than it must.
 pub(crate) fn all_web() -> Scenario {
     Scenario {
-        enrolments: vec![Enrolment {
-            select: Select::Anyone,
-            order: Some(purpose("web")),
-        }],
+        enrolments: vec![Enrolment { select: Select::Anyone, order: Some(purpose("web")) }],
         poll_ms: 0,
         ..Scenario::default()
     }
@@ -74,22 +67,13 @@ pub(crate) fn seal_of(server_type: &str, generation: u64) -> SealReport {
 }
 
 pub(crate) fn at(stage: Stage) -> Standing {
-    Standing::Purposing {
-        stage,
-        done_bytes: 0,
-        total_bytes: 0,
-        bytes_per_s: 0,
-    }
+    Standing::Purposing { stage, done_bytes: 0, total_bytes: 0, bytes_per_s: 0 }
 }
 
-pub(crate) const LEAVING: Standing = Standing::Leaving {
-    method: BootMethod::Firmware,
-};
+pub(crate) const LEAVING: Standing = Standing::Leaving { method: BootMethod::Firmware };
 
 pub(crate) fn up() -> Standing {
-    Standing::Up {
-        load: Load::default(),
-    }
+    Standing::Up { load: Load::default() }
 }
 
 /// An HTTP answer.
@@ -240,12 +224,7 @@ impl Device {
             self.ask(at(stage));
         }
         self.status.seal = None;
-        for stage in [
-            Stage::Unsealed,
-            Stage::Written,
-            Stage::Audited,
-            Stage::Configured,
-        ] {
+        for stage in [Stage::Unsealed, Stage::Written, Stage::Audited, Stage::Configured] {
             self.ask(at(stage));
         }
         self.status.seal = Some(seal_of(server_type, generation.0));

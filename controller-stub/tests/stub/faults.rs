@@ -25,17 +25,11 @@ impl Library {
         fs::write(blobs.join(Sha256::of(BLOB).to_string()), BLOB).unwrap();
         let stub = Stub::start(StubSpec {
             library: Some(folder.path().into()),
-            scenario: Scenario {
-                faults,
-                ..Scenario::default()
-            },
+            scenario: Scenario { faults, ..Scenario::default() },
             ..StubSpec::new(authority(), pool())
         })
         .unwrap();
-        Self {
-            stub,
-            _folder: folder,
-        }
+        Self { stub, _folder: folder }
     }
 
     /// Bytes 4 to 11 of the blob, each time over a new connection.
@@ -43,11 +37,7 @@ impl Library {
         let digest = Sha256::of(BLOB);
         let url = format!("{}/blobs/sha256/{digest}", self.stub.library_url());
         let client = client(self.stub.authority());
-        client
-            .get(url)
-            .header("Range", "bytes=4-11")
-            .call()
-            .map(read)
+        client.get(url).header("Range", "bytes=4-11").call().map(read)
     }
 }
 
@@ -116,10 +106,7 @@ fn content_encoding() {
 #[test]
 fn page() {
     let reply = on_blobs(Action::Page).unwrap();
-    assert_eq!(
-        (reply.code, &reply.headers["content-type"]),
-        (200, &"text/html".parse().unwrap())
-    );
+    assert_eq!((reply.code, &reply.headers["content-type"]), (200, &"text/html".parse().unwrap()));
 }
 
 #[test]
@@ -129,9 +116,7 @@ fn delay() {
     let digest = Sha256::of(BLOB);
     let url = format!("{}/blobs/sha256/{digest}", library.stub.library_url());
     let request = client(library.stub.authority()).get(url);
-    let impatient = request
-        .config()
-        .timeout_global(Some(Duration::from_millis(500)));
+    let impatient = request.config().timeout_global(Some(Duration::from_millis(500)));
     assert!(impatient.build().call().is_err());
     let struck = |event| matches!(event, Event::Fault { .. });
     assert!(library.stub.events().into_iter().any(struck));
@@ -139,18 +124,13 @@ fn delay() {
 
 #[test]
 fn faults_strike_when_they_should() {
-    let fault = Fault {
-        skip: 1,
-        every: 2,
-        ..Fault::new(Target::Blobs, Action::Refuse(500)).times(2)
-    };
+    let fault =
+        Fault { skip: 1, every: 2, ..Fault::new(Target::Blobs, Action::Refuse(500)).times(2) };
     let library = Library::with(vec![fault]);
     let codes: Vec<_> = (0..7).map(|_| library.get().unwrap().code).collect();
     assert_eq!(codes, [206, 500, 206, 500, 206, 206, 206]);
     let other = Target::Blob(Sha256::of(b"another"));
-    library
-        .stub
-        .set_faults(vec![Fault::new(other, Action::Drop)]);
+    library.stub.set_faults(vec![Fault::new(other, Action::Drop)]);
     assert_eq!(library.get().unwrap().code, 206);
 }
 
@@ -170,9 +150,7 @@ fn on_first_status(action: Action) -> (Stub, Device, Result<Reply, ureq::Error>)
 fn a_status_whose_answer_is_lost_was_heard_all_the_same() {
     let (stub, mut device, reply) = on_first_status(Action::Drop);
     assert!(reply.is_err());
-    let record = stub
-        .wait_for(|record| record.answer.is_some(), LIMIT)
-        .unwrap();
+    let record = stub.wait_for(|record| record.answer.is_some(), LIMIT).unwrap();
     let answer = record.answer.unwrap();
     assert_eq!((answer.spoiled, answer.is_sound()), (true, false));
     // The same order again, under the same generation.
@@ -219,10 +197,7 @@ fn a_scenario_is_what_its_file_says() {
     let scenario = Scenario::load(&path).unwrap();
     assert_eq!(scenario.script.len(), 2);
     assert_eq!(scenario.faults[0].action, Action::TruncateAt(512));
-    assert_eq!(
-        (scenario.poll_ms, scenario.wait_ms),
-        (0, Scenario::default().wait_ms)
-    );
+    assert_eq!((scenario.poll_ms, scenario.wait_ms), (0, Scenario::default().wait_ms));
     fs::write(&path, r#"{ "fault": [] }"#).unwrap();
     assert!(Scenario::load(&path).is_err());
 }

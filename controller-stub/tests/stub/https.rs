@@ -24,9 +24,7 @@ fn a_server_is_purposed_power_cycled_and_purposed_again() {
     assert_eq!(device.report(up()), Ok((2, WAIT)));
 
     device.boot(Side::Default);
-    let boot = Order::Boot {
-        sealed: Generation(1),
-    };
+    let boot = Order::Boot { sealed: Generation(1) };
     assert_eq!(device.report(Standing::Idle), Ok((3, boot)));
     device.leave();
     assert_eq!(device.report(up()), Ok((4, WAIT)));
@@ -47,25 +45,12 @@ fn a_server_is_purposed_power_cycled_and_purposed_again() {
         .map(|event| (event.event, event.server_type.unwrap_or_default()))
         .collect();
     let of = |server_type: &'static str| move |event| (event, server_type.to_owned());
-    let road = [
-        "written",
-        "audited",
-        "configured",
-        "sealed",
-        "armed",
-        "left",
-        "target-up",
-    ];
+    let road = ["written", "audited", "configured", "sealed", "armed", "left", "target-up"];
     let expected: Vec<_> = [("first-status", String::new())]
         .into_iter()
         .chain([("directive-accepted", "web".to_owned())])
         .chain(road.map(of("web")))
-        .chain(
-            ["first-status", "written", "audited"]
-                .map(of("web"))
-                .into_iter()
-                .take(1),
-        )
+        .chain(["first-status", "written", "audited"].map(of("web")).into_iter().take(1))
         .chain(["armed", "left", "target-up"].map(of("web")))
         .chain(["directive-accepted", "first-status"].map(of("db")))
         .chain(road.map(of("db")))
@@ -87,10 +72,7 @@ fn hostile_answers_by_script_are_each_refused_and_then_the_genuine_one_comes() {
         Answer::LowerGeneration,
         Answer::ReusedGeneration,
     ];
-    let stub = start(Scenario {
-        script: script.to_vec(),
-        ..all_web()
-    });
+    let stub = start(Scenario { script: script.to_vec(), ..all_web() });
     let mut device = Device::new(&stub, 1);
     let mut refused = |expected: &str| match device.report(Standing::Idle) {
         Ok(obeyed) => panic!("obeyed {obeyed:?} instead of {expected}"),
@@ -105,14 +87,8 @@ fn hostile_answers_by_script_are_each_refused_and_then_the_genuine_one_comes() {
     refused("unknown-critical");
     refused("malformed");
     assert_eq!(device.report(Standing::Idle), Ok((1, WAIT)));
-    assert_eq!(
-        device.report(Standing::Idle).map_err(|r| r.code()),
-        Err("lower-generation")
-    );
-    assert_eq!(
-        device.report(Standing::Idle).map_err(|r| r.code()),
-        Err("reused-generation")
-    );
+    assert_eq!(device.report(Standing::Idle).map_err(|r| r.code()), Err("lower-generation"));
+    assert_eq!(device.report(Standing::Idle).map_err(|r| r.code()), Err("reused-generation"));
     assert_eq!(device.report(Standing::Idle), Ok((2, purpose("web"))));
     assert_eq!(stub.violations(), []);
 }
@@ -131,32 +107,22 @@ fn a_repeat_is_the_last_order_again_whatever_the_server_says() {
 
 #[test]
 fn a_held_status_is_answered_as_soon_as_there_is_news() {
-    let stub = start(Scenario {
-        poll_ms: 3_600_000,
-        ..Scenario::default()
-    });
+    let stub = start(Scenario { poll_ms: 3_600_000, ..Scenario::default() });
     let mut device = Device::new(&stub, 1);
     let id = device.id();
     let asked = thread::spawn(move || device.report(Standing::Idle));
-    let held = stub
-        .wait_for(|record| record.status.server == id, LIMIT)
-        .unwrap();
+    let held = stub.wait_for(|record| record.status.server == id, LIMIT).unwrap();
     assert_eq!(held.answer, None);
     stub.set_order(id, purpose("web"));
     stub.approve(id);
     assert_eq!(asked.join().unwrap(), Ok((1, purpose("web"))));
-    let answered = stub
-        .wait_for(|record| record.answer.is_some(), LIMIT)
-        .unwrap();
+    let answered = stub.wait_for(|record| record.answer.is_some(), LIMIT).unwrap();
     assert_eq!(answered.index, held.index);
 }
 
 #[test]
 fn a_status_that_only_tells_of_progress_is_never_held() {
-    let stub = start(Scenario {
-        poll_ms: 3_600_000,
-        ..Scenario::default()
-    });
+    let stub = start(Scenario { poll_ms: 3_600_000, ..Scenario::default() });
     let mut device = Device::new(&stub, 1);
     let id = device.id();
     stub.approve(id);
@@ -168,10 +134,7 @@ fn a_status_that_only_tells_of_progress_is_never_held() {
 
 #[test]
 fn a_status_that_was_overtaken_gets_no_answer_and_takes_no_generation() {
-    let stub = start(Scenario {
-        poll_ms: 3_600_000,
-        ..Scenario::default()
-    });
+    let stub = start(Scenario { poll_ms: 3_600_000, ..Scenario::default() });
     let mut device = Device::new(&stub, 1);
     let id = device.id();
     let first = device.seal(Standing::Idle);
@@ -191,17 +154,9 @@ fn a_status_that_was_overtaken_gets_no_answer_and_takes_no_generation() {
 #[test]
 fn an_order_that_keeps_failing_is_given_up() {
     let failed = || Standing::Failed {
-        fault: Failure::new(
-            Blame::Image,
-            "chunk-digest",
-            "a chunk",
-            Some(Stage::Unsealed),
-        ),
+        fault: Failure::new(Blame::Image, "chunk-digest", "a chunk", Some(Stage::Unsealed)),
     };
-    let stub = start(Scenario {
-        retries: Some(1),
-        ..all_web()
-    });
+    let stub = start(Scenario { retries: Some(1), ..all_web() });
     let mut device = Device::new(&stub, 1);
     assert_eq!(device.report(Standing::Idle), Ok((1, purpose("web"))));
     assert_eq!(device.report(failed()), Ok((1, purpose("web"))));
@@ -293,10 +248,7 @@ fn who_does_not_trust_the_certificate_is_on_record() {
 fn a_burned_disk_holds_what_the_stub_can_answer_to() {
     let stub = start(all_web());
     let authority = stub.authority();
-    let expected = TrustExpected {
-        pool: pool(),
-        least_version: 1,
-    };
+    let expected = TrustExpected { pool: pool(), least_version: 1 };
     let root = [authority.root_key().public()];
     let bytes = authority.trust_document(&pool());
     let trust = verify::<TrustDocument>(&bytes, Keys::Pinned(&root), &expected).unwrap();
@@ -311,10 +263,7 @@ fn a_burned_disk_holds_what_the_stub_can_answer_to() {
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["pool"], "demo");
     assert_eq!(config["controllers"][0], stub.url());
-    assert_eq!(
-        config["root_key"],
-        authority.root_key().public().to_string()
-    );
+    assert_eq!(config["root_key"], authority.root_key().public().to_string());
     assert!(config.get("join_token").is_none());
 }
 
@@ -325,9 +274,7 @@ fn a_newer_trust_document_travels_along() {
     stub.set_trust(Some(serde_json::from_slice(&document).unwrap()));
     let mut device = Device::new(&stub, 1);
     device.report(Standing::Idle).unwrap();
-    let record = stub
-        .wait_for(|record| record.answer.is_some(), LIMIT)
-        .unwrap();
+    let record = stub.wait_for(|record| record.answer.is_some(), LIMIT).unwrap();
     let directive = record.answer.unwrap().directive.unwrap();
     let sent = serde_json::to_vec(&directive.trust.unwrap()).unwrap();
     assert_eq!(sent, document);
@@ -347,8 +294,6 @@ fn a_lie_is_seen() {
 fn waiting_for_what_never_comes_says_what_came() {
     let stub = start(all_web());
     Device::new(&stub, 1).ask(Standing::Idle);
-    let error = stub
-        .wait_for(|_| false, std::time::Duration::ZERO)
-        .unwrap_err();
+    let error = stub.wait_for(|_| false, std::time::Duration::ZERO).unwrap_err();
     assert_eq!((error.statuses, error.last.as_str()), (1, "Idle"));
 }

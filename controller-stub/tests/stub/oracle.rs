@@ -35,10 +35,7 @@ impl History {
             default_partition: None,
             join_token: None,
         };
-        let mut history = Self {
-            records: Vec::new(),
-            next: status,
-        };
+        let mut history = Self { records: Vec::new(), next: status };
         history.say(Standing::Idle);
         history
     }
@@ -86,12 +83,7 @@ impl History {
     }
 
     fn push(&mut self, status: Status) {
-        self.records.push(Record {
-            index: self.records.len(),
-            at_ms: 0,
-            status,
-            answer: None,
-        });
+        self.records.push(Record { index: self.records.len(), at_ms: 0, status, answer: None });
     }
 
     /// Answers the last status.
@@ -139,9 +131,7 @@ const ALL: [Stage; 8] = [
 const WAIT: Order = Order::Wait { after_ms: 500 };
 
 fn boot(sealed: u64) -> Order {
-    Order::Boot {
-        sealed: Generation(sealed),
-    }
+    Order::Boot { sealed: Generation(sealed) }
 }
 
 #[test]
@@ -184,10 +174,7 @@ fn a_target_from_before_this_history_is_known() {
 #[test]
 fn nonce_reused() {
     let mut history = History::new();
-    let status = Status {
-        sequence: 1,
-        ..history.records[0].status.clone()
-    };
+    let status = Status { sequence: 1, ..history.records[0].status.clone() };
     history.push(status);
     history.check(&[Breach::NonceReused]);
 }
@@ -349,9 +336,7 @@ fn seal_contradicts() {
 #[test]
 fn left_unarmed() {
     let mut history = History::reached(&ALL[..7]);
-    history.say(Standing::Leaving {
-        method: BootMethod::Kexec,
-    });
+    history.say(Standing::Leaving { method: BootMethod::Kexec });
     history.check(&[Breach::LeftUnarmed]);
 }
 

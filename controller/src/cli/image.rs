@@ -86,14 +86,10 @@ impl FromStr for ImageName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split_once(':')
-            .and_then(|(name, version)| Some((name, version.parse().ok()?)));
+        let parts =
+            text.split_once(':').and_then(|(name, version)| Some((name, version.parse().ok()?)));
         let (name, version) = parts.ok_or("an image is NAME:VERSION, such as web:1")?;
-        Ok(Self {
-            name: name.into(),
-            version,
-        })
+        Ok(Self { name: name.into(), version })
     }
 }
 
@@ -102,11 +98,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Import(arguments) => run_import(&arguments),
         Command::List { output } => run_list(&output),
         Command::Inspect { image, output } => run_inspect(&image, &output),
-        Command::Verify {
-            image,
-            public_keys,
-            output,
-        } => run_verify(&image, &public_keys, &output),
+        Command::Verify { image, public_keys, output } => run_verify(&image, &public_keys, &output),
     }
 }
 
@@ -116,14 +108,10 @@ fn run_import(arguments: &Import) -> Result<(), Failure> {
     let library = Library::open_or_create(&arguments.output.library)?;
     let options = ImportOptions::new(&arguments.name, arguments.version);
     let mut line = ProgressLine::new("importing");
-    let imported = import(
-        &arguments.source,
-        &descriptor,
-        &options,
-        &library,
-        &key,
-        &mut |progress| line.show(progress),
-    )?;
+    let imported =
+        import(&arguments.source, &descriptor, &options, &library, &key, &mut |progress| {
+            line.show(progress)
+        })?;
     drop(line);
     if arguments.output.json {
         return print_json(&imported);
@@ -132,11 +120,7 @@ fn run_import(arguments: &Import) -> Result<(), Failure> {
 }
 
 fn summary(Imported { reference, summary }: &Imported) -> String {
-    let boot = if summary.firmware_bootable {
-        "firmware-bootable"
-    } else {
-        "kexec-only"
-    };
+    let boot = if summary.firmware_bootable { "firmware-bootable" } else { "kexec-only" };
     format!(
         "{}:{} {boot}, {:.1} MiB in {} chunks: {} zero, {} new ({:.1} MiB, stored as {:.1}), {} reused; index {} bytes, {} packs\nmanifest sha256:{}",
         reference.name,
@@ -160,10 +144,7 @@ fn run_list(output: &Output) -> Result<(), Failure> {
         return print_json(&images);
     }
     for image in images {
-        print(&format!(
-            "{}:{} sha256:{}",
-            image.name, image.version, image.manifest
-        ))?;
+        print(&format!("{}:{} sha256:{}", image.name, image.version, image.manifest))?;
     }
     Ok(())
 }
@@ -217,9 +198,7 @@ fn run_verify(image: &ImageName, keys: &[PublicKey], output: &Output) -> Result<
     let library = Library::open(&output.library)?;
     let reference = library.find(&image.name, image.version)?;
     let mut line = ProgressLine::new("verifying");
-    let found = verify(&library, &reference, keys, &mut |progress| {
-        line.show(progress)
-    })?;
+    let found = verify(&library, &reference, keys, &mut |progress| line.show(progress))?;
     drop(line);
     if output.json {
         return print_json(&found);

@@ -46,10 +46,7 @@ impl Drop for ProgressLine {
 }
 
 fn line(progress: Progress, elapsed: Duration) -> String {
-    let Progress {
-        done_bytes,
-        total_bytes,
-    } = progress;
+    let Progress { done_bytes, total_bytes } = progress;
     let percent = 100.0 * done_bytes as f64 / total_bytes.max(1) as f64;
     let bytes_per_s = done_bytes as f64 / elapsed.as_secs_f64().max(1e-3);
     let left_s = total_bytes.saturating_sub(done_bytes) as f64 / bytes_per_s.max(1.0);
@@ -67,10 +64,7 @@ mod tests {
     #[test]
     fn rate_and_time_left() {
         let check = |done_bytes, total_bytes, seconds, expected| {
-            let progress = Progress {
-                done_bytes,
-                total_bytes,
-            };
+            let progress = Progress { done_bytes, total_bytes };
             assert_eq!(line(progress, Duration::from_secs(seconds)), expected);
         };
         check(500_000_000, 2_000_000_000, 5, "25 %, 100 MB/s, 15 s left");

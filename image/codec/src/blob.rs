@@ -32,9 +32,7 @@ impl BlobWriter {
 
     /// Appends `bytes`.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), LibraryError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|source| failed("write", self.file.path(), source))?;
+        self.file.write_all(bytes).map_err(|source| failed("write", self.file.path(), source))?;
         self.digester.update(bytes);
         self.size_bytes += bytes.len() as u64;
         Ok(())
@@ -47,10 +45,7 @@ impl BlobWriter {
 
     /// Gives the blob its name. A blob of the same bytes that is there already is as good.
     pub(crate) fn finish(self) -> Result<Descriptor, LibraryError> {
-        let descriptor = Descriptor {
-            sha256: self.digester.finish(),
-            size_bytes: self.size_bytes,
-        };
+        let descriptor = Descriptor { sha256: self.digester.finish(), size_bytes: self.size_bytes };
         place(self.file, &self.root.join(blob_path(&descriptor.sha256)))?;
         Ok(descriptor)
     }
@@ -67,18 +62,13 @@ pub(crate) fn scratch(root: &Path) -> Result<NamedTempFile, LibraryError> {
 pub(crate) fn place(file: NamedTempFile, path: &Path) -> Result<(), LibraryError> {
     readable_by_all(file.as_file()).map_err(|e| failed("set the mode of", file.path(), e))?;
     sync(file.as_file(), file.path())?;
-    file.persist(path)
-        .map_err(|error| failed("rename a file to", path, error.error))?;
+    file.persist(path).map_err(|error| failed("rename a file to", path, error.error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    sync(
-        &File::open(folder).map_err(|e| failed("open", folder, e))?,
-        folder,
-    )
+    sync(&File::open(folder).map_err(|e| failed("open", folder, e))?, folder)
 }
 
 fn sync(file: &File, path: &Path) -> Result<(), LibraryError> {
-    file.sync_all()
-        .map_err(|source| failed("sync", path, source))
+    file.sync_all().map_err(|source| failed("sync", path, source))
 }
 
 /// Temporary files are private; a library may be served by another user's process.
@@ -89,9 +79,5 @@ fn readable_by_all(file: &File) -> io::Result<()> {
 
 /// The error that names what was tried on which file.
 pub(crate) fn failed(what: &'static str, path: &Path, source: io::Error) -> LibraryError {
-    LibraryError::Io {
-        what,
-        path: path.into(),
-        source,
-    }
+    LibraryError::Io { what, path: path.into(), source }
 }

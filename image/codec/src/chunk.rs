@@ -52,11 +52,7 @@ impl Encoder {
         }
         let frame = self.0.compress(plain)?;
         debug_assert!(frame.len() as u64 <= u64::from(limits::stored_bytes(limits::CHUNK_BYTES)));
-        Ok(Encoded::New {
-            sha256,
-            crc32: crc32fast::hash(plain),
-            frame,
-        })
+        Ok(Encoded::New { sha256, crc32: crc32fast::hash(plain), frame })
     }
 }
 
@@ -76,9 +72,7 @@ pub fn decode_chunk(stored: &[u8], plain: &mut [u8]) -> io::Result<()> {
 /// Whether all bytes are zero, by the kilobyte: within one there is no early end, so that the
 /// compiler can compare many bytes at once.
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(1024)
-        .all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
+    bytes.chunks(1024).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 #[cfg(test)]
@@ -92,12 +86,7 @@ mod tests {
     #[test]
     fn back_and_forth_and_not_a_byte_more() {
         let plain: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
-        let Encoded::New {
-            sha256,
-            crc32,
-            frame,
-        } = encode(&plain)
-        else {
+        let Encoded::New { sha256, crc32, frame } = encode(&plain) else {
             panic!("these bytes are neither zero nor known");
         };
         assert_eq!(sha256, Sha256::of(&plain));

@@ -33,9 +33,7 @@ impl BootDescriptor {
             path: path.into(),
             source,
         })?;
-        strict_json(&bytes, limits::MANIFEST_BYTES).map_err(|source| ImportError::Descriptor {
-            path: path.into(),
-            source,
-        })
+        strict_json(&bytes, limits::MANIFEST_BYTES)
+            .map_err(|source| ImportError::Descriptor { path: path.into(), source })
     }
 }

@@ -51,12 +51,7 @@ pub struct ImportOptions {
 impl ImportOptions {
     /// The usual options for an image of that name and version.
     pub fn new(name: &str, version: u64) -> Self {
-        Self {
-            name: name.into(),
-            version,
-            bare_block_bytes: 512,
-            chunk_bytes: CHUNK_BYTES,
-        }
+        Self { name: name.into(), version, bare_block_bytes: 512, chunk_bytes: CHUNK_BYTES }
     }
 }
 
@@ -77,10 +72,7 @@ impl Progress {
             let partitions = &manifest.manifest().partitions[..place.partition];
             partitions.iter().map(|p| p.size_bytes).sum::<u64>() + place.offset_bytes
         };
-        Self {
-            done_bytes: manifest.place(chunk).map_or(total_bytes, before),
-            total_bytes,
-        }
+        Self { done_bytes: manifest.place(chunk).map_or(total_bytes, before), total_bytes }
     }
 }
 
@@ -132,14 +124,7 @@ pub fn import(
         path: path.into(),
         source,
     })?;
-    import_source(
-        Arc::new(source),
-        descriptor,
-        options,
-        library,
-        image_key,
-        progress,
-    )
+    import_source(Arc::new(source), descriptor, options, library, image_key, progress)
 }
 
 /// Imports from any source.
@@ -166,20 +151,13 @@ pub fn import_source(
         },
     };
     writer.write_all(&draft, progress)?;
-    let ChunkWriter {
-        packs,
-        index,
-        mut summary,
-        ..
-    } = writer;
+    let ChunkWriter { packs, index, mut summary, .. } = writer;
     let packs = packs.finish()?;
     let (index, index_reference) = index.finish()?;
     summary.index_bytes = index.size_bytes;
     summary.packs = packs.len() as u64;
-    let manifest = ValidManifest::new(ImageManifest {
-        index: index_reference,
-        ..draft.manifest().clone()
-    })?;
+    let manifest =
+        ValidManifest::new(ImageManifest { index: index_reference, ..draft.manifest().clone() })?;
     let reference = publish(library, &manifest, index, packs, image_key)?;
     Ok(Imported { reference, summary })
 }
@@ -211,9 +189,7 @@ fn examine(
             grow: partition.attributes & GROW_ATTRIBUTE != 0,
             first_chunk: chunks,
         });
-        chunks += partition
-            .size_bytes
-            .div_ceil(options.chunk_bytes.max(1).into());
+        chunks += partition.size_bytes.div_ceil(options.chunk_bytes.max(1).into());
     }
     let draft = ValidManifest::new(ImageManifest {
         crit: Vec::new(),
@@ -293,10 +269,7 @@ fn file_system_on(
         });
     }
     if found.needs_recovery {
-        return Err(ImportError::NeedsRecovery {
-            partition: partition.name.clone(),
-            kind,
-        });
+        return Err(ImportError::NeedsRecovery { partition: partition.name.clone(), kind });
     }
     Ok(Some(found.file_system))
 }
@@ -319,9 +292,7 @@ fn look_inside(
     };
     let boot = &draft.manifest().boot;
     if let Some(efi_path) = &boot.efi_path {
-        look(&boot.partition, &|inside| {
-            inside.check_efi_program(efi_path)
-        })?;
+        look(&boot.partition, &|inside| inside.check_efi_program(efi_path))?;
     }
     if let Some(kexec) = &boot.kexec {
         look(&kexec.partition, &|inside| {
@@ -433,9 +404,7 @@ impl ChunkWriter<'_> {
         let encoded = parallel::map(places, Encoder::new, |encoder, &(offset_bytes, len)| {
             let mut plain = vec![0; len as usize];
             source.read_exact_at(&mut plain, offset_bytes)?;
-            let encoder = encoder
-                .as_mut()
-                .map_err(|error| io::Error::from(error.kind()))?;
+            let encoder = encoder.as_mut().map_err(|error| io::Error::from(error.kind()))?;
             encoder.encode(&plain, |sha256| packs.holds(sha256))
         });
         for (encoded, &(offset_bytes, len)) in encoded.into_iter().zip(places) {
@@ -457,11 +426,7 @@ impl ChunkWriter<'_> {
                 self.summary.reused_chunks += 1;
                 sha256
             }
-            Encoded::New {
-                sha256,
-                crc32,
-                frame,
-            } => {
+            Encoded::New { sha256, crc32, frame } => {
                 self.packs.store(sha256, crc32, &frame)?;
                 self.summary.new_chunks += 1;
                 self.summary.new_bytes += u64::from(len_bytes);
@@ -472,10 +437,7 @@ impl ChunkWriter<'_> {
         self.index.push(self.packs.entry(&sha256))?;
         let found = self.packs.used();
         if found > limits::PACKS {
-            return Err(ImportError::TooManyPacks {
-                found,
-                limit: limits::PACKS,
-            });
+            return Err(ImportError::TooManyPacks { found, limit: limits::PACKS });
         }
         Ok(())
     }
@@ -506,11 +468,7 @@ fn publish(
         packs,
     };
     let manifest = Descriptor::of(&oci.to_bytes());
-    let reference = ImageReference {
-        name: name.clone(),
-        version,
-        manifest: manifest.sha256,
-    };
+    let reference = ImageReference { name: name.clone(), version, manifest: manifest.sha256 };
     if let Ok(found) = library.find(&name, version) {
         if found == reference {
             return Ok(reference);
@@ -528,9 +486,5 @@ fn publish(
 }
 
 fn unreadable(offset_bytes: u64, len_bytes: u64, source: io::Error) -> ImportError {
-    ImportError::Read {
-        offset_bytes,
-        len_bytes,
-        source,
-    }
+    ImportError::Read { offset_bytes, len_bytes, source }
 }

@@ -53,12 +53,8 @@ impl IndexWriter {
         if !self.page.is_empty() {
             self.end_page()?;
         }
-        let index_root = encode_root(
-            self.chunk_bytes,
-            self.chunks,
-            self.page_chunks,
-            &self.digests,
-        );
+        let index_root =
+            encode_root(self.chunk_bytes, self.chunks, self.page_chunks, &self.digests);
         let reference = IndexReference {
             root_bytes: index_root.len() as u64,
             root_sha256: Sha256::of(&index_root),
@@ -78,9 +74,7 @@ impl IndexWriter {
         let Some(bytes) = bytes else {
             return Ok(());
         };
-        self.pages
-            .write_all(&bytes)
-            .map_err(|source| failed("write", self.pages.path(), source))
+        self.pages.write_all(&bytes).map_err(|source| failed("write", self.pages.path(), source))
     }
 
     fn copy_pages(&mut self, blob: &mut BlobWriter) -> Result<(), LibraryError> {

@@ -66,11 +66,7 @@ impl Inside<'_> {
     }
 
     fn missing(&self, what: &'static str, path: &str) -> ImportError {
-        ImportError::MissingFile {
-            what,
-            path: path.into(),
-            partition: self.name.into(),
-        }
+        ImportError::MissingFile { what, path: path.into(), partition: self.name.into() }
     }
 
     fn fat_head(&self, path: &str) -> io::Result<Vec<u8>> {

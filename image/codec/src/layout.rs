@@ -40,10 +40,9 @@ pub(crate) struct SourceLayout {
 
 /// The layout of a GPT disk image; `None` if the source has no GPT.
 pub(crate) fn read_gpt(source: &Arc<dyn Source>) -> Result<Option<SourceLayout>, ImportError> {
-    for (block, block_bytes) in [
-        (LogicalBlockSize::Lb512, 512_u32),
-        (LogicalBlockSize::Lb4096, 4096),
-    ] {
+    for (block, block_bytes) in
+        [(LogicalBlockSize::Lb512, 512_u32), (LogicalBlockSize::Lb4096, 4096)]
+    {
         let mut header = [0; 92];
         let offset_bytes = u64::from(block_bytes);
         if source.size_bytes() < offset_bytes + header.len() as u64 {
@@ -158,10 +157,7 @@ fn read_partitions(
             )));
         }
     }
-    Ok(SourceLayout {
-        logical_block_bytes: block_bytes,
-        partitions,
-    })
+    Ok(SourceLayout { logical_block_bytes: block_bytes, partitions })
 }
 
 fn within_source(
@@ -173,11 +169,7 @@ fn within_source(
     if wanted_bytes <= found_bytes {
         return Ok(());
     }
-    Err(ImportError::Truncated {
-        what: what.into(),
-        found_bytes,
-        wanted_bytes,
-    })
+    Err(ImportError::Truncated { what: what.into(), found_bytes, wanted_bytes })
 }
 
 fn read_at(
@@ -186,13 +178,11 @@ fn read_at(
     offset_bytes: u64,
 ) -> Result<(), ImportError> {
     let len_bytes = buffer.len() as u64;
-    source
-        .read_exact_at(buffer, offset_bytes)
-        .map_err(|source| ImportError::Read {
-            offset_bytes,
-            len_bytes,
-            source,
-        })
+    source.read_exact_at(buffer, offset_bytes).map_err(|source| ImportError::Read {
+        offset_bytes,
+        len_bytes,
+        source,
+    })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -89,15 +89,11 @@ impl Library {
     pub fn read(&self, reference: &ImageReference) -> Result<StoredImage, LibraryError> {
         let image = || format!("{}:{}", reference.name, reference.version);
         let bytes = self.small_blob(&reference.manifest, limits::OCI_MANIFEST_BYTES)?;
-        let oci = OciManifest::parse(&bytes).map_err(|source| LibraryError::Oci {
-            image: image(),
-            source,
-        })?;
+        let oci = OciManifest::parse(&bytes)
+            .map_err(|source| LibraryError::Oci { image: image(), source })?;
         let bytes = self.small_blob(&oci.config.sha256, limits::MANIFEST_BYTES)?;
-        let manifest = ValidManifest::parse(&bytes).map_err(|source| LibraryError::Manifest {
-            image: image(),
-            source,
-        })?;
+        let manifest = ValidManifest::parse(&bytes)
+            .map_err(|source| LibraryError::Manifest { image: image(), source })?;
         let (name, version) = (&manifest.manifest().name, manifest.manifest().version);
         if (name, version) != (&reference.name, reference.version) {
             return Err(LibraryError::OtherImage {
@@ -107,16 +103,9 @@ impl Library {
         }
         let root_bytes = manifest.manifest().index.root_bytes;
         let root = self.blob_part(&oci.index, 0, root_bytes)?;
-        let index = IndexRoot::parse(&root, &manifest).map_err(|source| LibraryError::Index {
-            image: image(),
-            source,
-        })?;
-        Ok(StoredImage {
-            reference: reference.clone(),
-            oci,
-            manifest,
-            index,
-        })
+        let index = IndexRoot::parse(&root, &manifest)
+            .map_err(|source| LibraryError::Index { image: image(), source })?;
+        Ok(StoredImage { reference: reference.clone(), oci, manifest, index })
     }
 
     /// Reads one page of an image's index; `None` if all its chunks are zero.
@@ -130,14 +119,12 @@ impl Library {
         };
         let (offset, len) = (reference.offset_bytes, reference.len_bytes);
         let bytes = self.blob_part(&image.oci.index, offset, len)?;
-        image
-            .index
-            .parse_page(page, bytes, &image.oci.packs)
-            .map(Some)
-            .map_err(|source| LibraryError::Index {
+        image.index.parse_page(page, bytes, &image.oci.packs).map(Some).map_err(|source| {
+            LibraryError::Index {
                 image: format!("{}:{}", image.reference.name, image.reference.version),
                 source,
-            })
+            }
+        })
     }
 
     /// Checks that one of `keys` vouches for an image; returns which.
@@ -167,9 +154,7 @@ impl Library {
     pub(crate) fn open_blob(&self, blob: &Descriptor) -> Result<File, LibraryError> {
         let path = self.root.join(blob_path(&blob.sha256));
         let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
-        let found = file
-            .metadata()
-            .map_err(|source| failed("look at", &path, source))?;
+        let found = file.metadata().map_err(|source| failed("look at", &path, source))?;
         if found.len() == blob.size_bytes {
             return Ok(file);
         }
@@ -204,9 +189,7 @@ impl Library {
         let folder = File::open(&self.root).map_err(|e| failed("open", &self.root, e))?;
         match folder.try_lock() {
             Ok(()) => Ok(WriteLock(folder)),
-            Err(TryLockError::WouldBlock) => Err(LibraryError::Busy {
-                path: self.root.clone(),
-            }),
+            Err(TryLockError::WouldBlock) => Err(LibraryError::Busy { path: self.root.clone() }),
             Err(TryLockError::Error(source)) => Err(failed("lock", &self.root, source)),
         }
     }
@@ -218,16 +201,13 @@ impl Library {
         file.take(limits::LAYOUT_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|source| failed("read", &path, source))?;
-        Layout::parse(&bytes).map_err(|source| LibraryError::Layout {
-            path: self.root.clone(),
-            source,
-        })
+        Layout::parse(&bytes)
+            .map_err(|source| LibraryError::Layout { path: self.root.clone(), source })
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LibraryError> {
         let mut file = scratch(&self.root)?;
-        file.write_all(bytes)
-            .map_err(|source| failed("write", file.path(), source))?;
+        file.write_all(bytes).map_err(|source| failed("write", file.path(), source))?;
         place(file, &self.root.join(name))
     }
 
@@ -243,10 +223,7 @@ impl Library {
         if found == *sha256 {
             return Ok(bytes);
         }
-        Err(LibraryError::BlobDigest {
-            wanted: *sha256,
-            found,
-        })
+        Err(LibraryError::BlobDigest { wanted: *sha256, found })
     }
 
     /// A part of a blob; whoever asked compares its digest.

@@ -58,10 +58,7 @@ impl Packs {
         if let Some(place) = self.packs.iter().position(same) {
             return place as u32;
         }
-        self.packs.push(Pack {
-            descriptor: Some(descriptor),
-            number: None,
-        });
+        self.packs.push(Pack { descriptor: Some(descriptor), number: None });
         self.packs.len() as u32 - 1
     }
 
@@ -113,12 +110,7 @@ impl Packs {
         }
         self.frames.insert(
             sha256,
-            Frame {
-                pack: place,
-                crc32,
-                offset_bytes,
-                stored_bytes: frame.len() as u32,
-            },
+            Frame { pack: place, crc32, offset_bytes, stored_bytes: frame.len() as u32 },
         );
         Ok(())
     }
@@ -129,9 +121,7 @@ impl Packs {
             self.close(pack)?;
         }
         let used = self.used.iter();
-        Ok(used
-            .filter_map(|&place| self.packs[place as usize].descriptor)
-            .collect())
+        Ok(used.filter_map(|&place| self.packs[place as usize].descriptor).collect())
     }
 
     /// How many packs the image uses so far.
@@ -141,10 +131,7 @@ impl Packs {
 
     fn begin(&mut self) -> Result<BlobWriter, LibraryError> {
         let pack = BlobWriter::new(&self.root)?;
-        self.packs.push(Pack {
-            descriptor: None,
-            number: None,
-        });
+        self.packs.push(Pack { descriptor: None, number: None });
         Ok(pack)
     }
 

@@ -69,12 +69,7 @@ pub(crate) struct Window {
 impl Window {
     /// The `size_bytes` of `source` from `start_bytes` on.
     pub(crate) fn new(source: &Arc<dyn Source>, start_bytes: u64, size_bytes: u64) -> Self {
-        Self {
-            source: Arc::clone(source),
-            start_bytes,
-            size_bytes,
-            position: 0,
-        }
+        Self { source: Arc::clone(source), start_bytes, size_bytes, position: 0 }
     }
 
     /// Its length.
@@ -88,8 +83,7 @@ impl Window {
         if end.is_none_or(|end| end > self.size_bytes) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.source
-            .read_exact_at(buffer, self.start_bytes + offset_bytes)
+        self.source.read_exact_at(buffer, self.start_bytes + offset_bytes)
     }
 }
 

@@ -38,9 +38,7 @@ pub fn verify(
         keys => Some(library.check_signature(&image, keys)?),
     };
     let packs = image.oci.packs.iter();
-    let packs: Vec<File> = packs
-        .map(|pack| library.open_blob(pack))
-        .collect::<Result<_, _>>()?;
+    let packs: Vec<File> = packs.map(|pack| library.open_blob(pack)).collect::<Result<_, _>>()?;
     let mut stored_chunks = 0;
     for page in 0..image.index.pages() {
         let Some(index_page) = library.index_page(&image, page)? else {
@@ -64,11 +62,7 @@ pub fn verify(
         let after = stored.last().map_or(0, |(chunk, _)| chunk + 1);
         progress(Progress::before(&image.manifest, after));
     }
-    Ok(Verification {
-        signed_by,
-        chunks: image.manifest.manifest().index.chunks,
-        stored_chunks,
-    })
+    Ok(Verification { signed_by, chunks: image.manifest.manifest().index.chunks, stored_chunks })
 }
 
 fn check_chunk(
@@ -98,17 +92,11 @@ fn check_chunk(
     decode_chunk(&frame, &mut plain).map_err(|error| bad(error.to_string()))?;
     let sha256 = Sha256::of(&plain);
     if sha256 != stored.sha256 {
-        return Err(bad(format!(
-            "its SHA-256 is {sha256} instead of {}",
-            stored.sha256
-        )));
+        return Err(bad(format!("its SHA-256 is {sha256} instead of {}", stored.sha256)));
     }
     let crc32 = crc32fast::hash(&plain);
     if crc32 != stored.crc32 {
-        return Err(bad(format!(
-            "its CRC-32 is {crc32:08x} instead of {:08x}",
-            stored.crc32
-        )));
+        return Err(bad(format!("its CRC-32 is {crc32:08x} instead of {:08x}", stored.crc32)));
     }
     Ok(())
 }

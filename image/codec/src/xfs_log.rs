@@ -49,10 +49,7 @@ fn span(superblock: &[u8]) -> Option<(u64, u64)> {
     let group = log_start >> group_bits;
     let in_group = log_start & ((1 << group_bits) - 1);
     let start = group.checked_mul(group_blocks)?.checked_add(in_group)?;
-    Some((
-        start.checked_mul(block_bytes)?,
-        log_blocks.checked_mul(block_bytes)?,
-    ))
+    Some((start.checked_mul(block_bytes)?, log_blocks.checked_mul(block_bytes)?))
 }
 
 /// Place in the partition of the record with the highest log sequence number (cycle and block).

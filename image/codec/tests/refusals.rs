@@ -47,12 +47,7 @@ fn truncated_disks() {
         check(
             |file, _| file.set_len(left).unwrap(),
             USUAL_BOOT,
-            |error| {
-                matches!(
-                    error,
-                    ImportError::UnknownSource | ImportError::Truncated { .. }
-                )
-            },
+            |error| matches!(error, ImportError::UnknownSource | ImportError::Truncated { .. }),
         );
     }
 }
@@ -84,11 +79,7 @@ fn partition_tables_that_lie() {
     check(|file, _| flip(file, 1024 + 32, 1), USUAL_BOOT, bad_gpt);
     // Entries of another size, and four thousand million of them.
     check(|file, _| flip(file, 512 + 84, 1), USUAL_BOOT, bad_gpt);
-    check(
-        |file, _| file.write_all_at(&[0xff; 4], 512 + 80).unwrap(),
-        USUAL_BOOT,
-        bad_gpt,
-    );
+    check(|file, _| file.write_all_at(&[0xff; 4], 512 + 80).unwrap(), USUAL_BOOT, bad_gpt);
     // A disk that ends nowhere.
     check(
         |file, _| file.write_all_at(&[0xff; 8], 512 + 32).unwrap(),
@@ -121,22 +112,14 @@ fn what_is_to_be_started_must_be_there() {
         assert!(USUAL_BOOT.contains(from));
         USUAL_BOOT.replace(from, to)
     };
-    check(nothing, &boot("\\\\vmlinuz.efi", "\\\\linux.efi"), |e| {
-        missing(e, "EFI program")
+    check(nothing, &boot("\\\\vmlinuz.efi", "\\\\linux.efi"), |e| missing(e, "EFI program"));
+    check(nothing, &boot("/boot/vmlinuz", "/boot/linux"), |e| missing(e, "kernel"));
+    check(nothing, &boot("\"initrd\": null", "\"initrd\": \"/boot/initrd\""), |e| {
+        missing(e, "initrd")
     });
-    check(nothing, &boot("/boot/vmlinuz", "/boot/linux"), |e| {
-        missing(e, "kernel")
+    check(nothing, &boot("\\\\vmlinuz.efi", "\\\\initrd.img"), |error| {
+        matches!(error, ImportError::NotAnEfiProgram { .. })
     });
-    check(
-        nothing,
-        &boot("\"initrd\": null", "\"initrd\": \"/boot/initrd\""),
-        |e| missing(e, "initrd"),
-    );
-    check(
-        nothing,
-        &boot("\\\\vmlinuz.efi", "\\\\initrd.img"),
-        |error| matches!(error, ImportError::NotAnEfiProgram { .. }),
-    );
     let elsewhere = boot(
         "\"partition\": \"web-root\",\n            \"kernel\"",
         "\"partition\": \"web-data\",\n            \"kernel\"",
@@ -148,10 +131,7 @@ fn what_is_to_be_started_must_be_there() {
     );
     let nowhere = boot("\"partition\": \"web-esp\"", "\"partition\": \"esp\"");
     check(nothing, &nowhere, |error| {
-        matches!(
-            error,
-            ImportError::Manifest(ManifestRefusal::NoSuchPartition { .. })
-        )
+        matches!(error, ImportError::Manifest(ManifestRefusal::NoSuchPartition { .. }))
     });
 }
 
@@ -162,10 +142,7 @@ fn a_default_image_is_no_target() {
     let esp = fat(4 * MIB, &[("vmlinuz.efi", &program())]);
     gpt_disk(&disk, 512, &[Part::new("repave-default", EFI, esp)]);
     let error = bench.import(&disk, 1, USUAL_BOOT).unwrap_err();
-    assert!(matches!(
-        error,
-        ImportError::Manifest(ManifestRefusal::DefaultImage { .. })
-    ));
+    assert!(matches!(error, ImportError::Manifest(ManifestRefusal::DefaultImage { .. })));
 }
 
 #[test]
@@ -174,10 +151,7 @@ fn boot_descriptors_that_are_none() {
         ("\"server_type\"", "\"type\""),
         ("\"resident\"", "\"maybe\""),
         ("\"linux\"", "\"windows\""),
-        (
-            "{\n    \"server_type\"",
-            "{ \"server_type\": \"a\", \"server_type\"",
-        ),
+        ("{\n    \"server_type\"", "{ \"server_type\": \"a\", \"server_type\""),
     ] {
         assert!(USUAL_BOOT.contains(from));
         check(nothing, &USUAL_BOOT.replace(from, to), |error| {
@@ -194,10 +168,7 @@ fn a_library_that_is_being_written_is_busy() {
     let folder = File::open(bench.library.root()).unwrap();
     folder.lock().unwrap();
     let error = bench.import(&disk, 1, USUAL_BOOT).unwrap_err();
-    assert!(matches!(
-        error,
-        ImportError::Library(LibraryError::Busy { .. })
-    ));
+    assert!(matches!(error, ImportError::Library(LibraryError::Busy { .. })));
     drop(folder);
     bench.import(&disk, 1, USUAL_BOOT).unwrap();
 }
@@ -210,10 +181,7 @@ fn a_folder_with_something_else_is_no_library() {
     fs::write(folder.join("letter"), "Dear …").unwrap();
     let error = Library::open_or_create(&folder).unwrap_err();
     assert!(matches!(error, LibraryError::NotALayout { .. }));
-    assert!(matches!(
-        Library::open(&bench.path("nowhere")),
-        Err(LibraryError::NotALayout { .. })
-    ));
+    assert!(matches!(Library::open(&bench.path("nowhere")), Err(LibraryError::NotALayout { .. })));
 }
 
 /// A library with the usual image, and the path of one of its blobs.
@@ -256,13 +224,7 @@ fn a_damaged_pack_names_chunk_partition_and_offset() {
     let path = bench.library.root().join(blob_path(&pack));
     flip_at(found.offset_bytes + u64::from(found.stored_bytes) / 2)(&path);
     match verify(&bench.library, &image, &[], &mut |_| {}).unwrap_err() {
-        LibraryError::BadChunk {
-            chunk,
-            partition,
-            offset_bytes,
-            pack: named,
-            ..
-        } => {
+        LibraryError::BadChunk { chunk, partition, offset_bytes, pack: named, .. } => {
             assert_eq!(chunk, wanted);
             assert_eq!(partition, "web-data");
             assert_eq!(offset_bytes, 256 * 1024);
@@ -275,20 +237,11 @@ fn a_damaged_pack_names_chunk_partition_and_offset() {
 #[test]
 fn damaged_blobs() {
     let error = damaged(|image| image.reference.manifest, flip_at(10));
-    assert!(
-        matches!(error, LibraryError::BlobDigest { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LibraryError::BlobDigest { .. }), "{error:?}");
     let error = damaged(|image| image.oci.config.sha256, flip_at(10));
-    assert!(
-        matches!(error, LibraryError::BlobDigest { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LibraryError::BlobDigest { .. }), "{error:?}");
     let error = damaged(|image| image.oci.signature.sha256, flip_at(10));
-    assert!(
-        matches!(error, LibraryError::BlobDigest { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, LibraryError::BlobDigest { .. }), "{error:?}");
     for at in [0, 40, 100] {
         let error = damaged(|image| image.oci.index.sha256, flip_at(at));
         assert!(matches!(error, LibraryError::Index { .. }), "{error:?}");
@@ -299,9 +252,6 @@ fn damaged_blobs() {
     };
     let error = damaged(|image| image.oci.packs[0].sha256, shorten);
     assert!(matches!(error, LibraryError::BlobSize { .. }), "{error:?}");
-    let error = damaged(
-        |image| image.oci.packs[0].sha256,
-        |path| fs::remove_file(path).unwrap(),
-    );
+    let error = damaged(|image| image.oci.packs[0].sha256, |path| fs::remove_file(path).unwrap());
     assert!(matches!(error, LibraryError::Io { .. }), "{error:?}");
 }

@@ -91,10 +91,7 @@ fn a_second_version_stores_only_what_is_new() {
     assert_eq!(second.summary.packs, 2);
     let stored = first.summary.new_chunks + first.summary.reused_chunks;
     assert_eq!(second.summary.reused_chunks, stored - 1);
-    assert_ne!(
-        bench.contents(&first.reference),
-        bench.contents(&second.reference)
-    );
+    assert_ne!(bench.contents(&first.reference), bench.contents(&second.reference));
     for image in [&first.reference, &second.reference] {
         verify(&bench.library, image, &[], &mut |_| {}).unwrap();
     }
@@ -116,10 +113,7 @@ fn the_same_import_twice_is_one_image_and_another_under_its_version_is_refused()
     let file = File::options().write(true).open(&disk).unwrap();
     file.write_all_at(b"changed", starts[2]).unwrap();
     let refused = bench.import(&disk, 1, USUAL_BOOT).unwrap_err();
-    assert!(matches!(
-        refused,
-        ImportError::VersionExists { version: 1, .. }
-    ));
+    assert!(matches!(refused, ImportError::VersionExists { version: 1, .. }));
     assert_eq!(bench.library.images().unwrap(), [first.reference]);
 }
 
@@ -177,22 +171,9 @@ fn progress_ends_where_it_said_it_would() {
     let options = repave_image_codec::ImportOptions::new("web", 1);
     let mut seen = Vec::new();
     let mut note = |progress| seen.push(progress);
-    repave_image_codec::import(
-        &disk,
-        &descriptor,
-        &options,
-        &bench.library,
-        &bench.key,
-        &mut note,
-    )
-    .unwrap();
-    assert!(
-        seen.iter()
-            .all(|p| p.total_bytes == 4 * MIB && p.done_bytes <= p.total_bytes)
-    );
-    assert!(
-        seen.windows(2)
-            .all(|pair| pair[0].done_bytes < pair[1].done_bytes)
-    );
+    repave_image_codec::import(&disk, &descriptor, &options, &bench.library, &bench.key, &mut note)
+        .unwrap();
+    assert!(seen.iter().all(|p| p.total_bytes == 4 * MIB && p.done_bytes <= p.total_bytes));
+    assert!(seen.windows(2).all(|pair| pair[0].done_bytes < pair[1].done_bytes));
     assert_eq!(seen.last().unwrap().done_bytes, 4 * MIB);
 }

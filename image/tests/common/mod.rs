@@ -50,10 +50,7 @@ pub(crate) fn index() -> Vec<u8> {
 }
 
 pub(crate) fn packs() -> Vec<Descriptor> {
-    let pack = |text: &[u8], size_bytes| Descriptor {
-        sha256: Sha256::of(text),
-        size_bytes,
-    };
+    let pack = |text: &[u8], size_bytes| Descriptor { sha256: Sha256::of(text), size_bytes };
     vec![pack(b"pack 0", 2000), pack(b"pack 1", 3000)]
 }
 
@@ -74,10 +71,7 @@ pub(crate) fn manifest() -> ImageManifest {
         guid: guid("11111111-1111-4111-8111-111111111111"),
         size_bytes: 256 * KIB,
         attributes: 1,
-        file_system: Some(FileSystem {
-            kind: FileSystemKind::Vfat,
-            uuid: "1A2B-3C4D".into(),
-        }),
+        file_system: Some(FileSystem { kind: FileSystemKind::Vfat, uuid: "1A2B-3C4D".into() }),
         grow: false,
         first_chunk: 0,
     };

@@ -159,17 +159,11 @@ fn inventory() -> Inventory {
             rotational: false,
             holds_default: true,
             table: Some(PartitionTable {
-                guid: "3259cd34-c382-46cf-8f6a-632bfa258c8b"
-                    .parse()
-                    .expect("a GUID"),
+                guid: "3259cd34-c382-46cf-8f6a-632bfa258c8b".parse().expect("a GUID"),
                 partitions: vec![Partition {
                     name: "repave-default".into(),
-                    guid: "a4a73209-1e60-4caa-acfe-479f6dd837ed"
-                        .parse()
-                        .expect("a GUID"),
-                    type_guid: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-                        .parse()
-                        .expect("a GUID"),
+                    guid: "a4a73209-1e60-4caa-acfe-479f6dd837ed".parse().expect("a GUID"),
+                    type_guid: "c12a7328-f81f-11d2-ba4b-00a0c93ec93b".parse().expect("a GUID"),
                     size_bytes: 64 << 20,
                 }],
             }),
@@ -201,15 +195,11 @@ pub(crate) fn directive_purpose() -> Directive {
 }
 
 pub(crate) fn directive_boot() -> Directive {
-    directive(Order::Boot {
-        sealed: Generation(5),
-    })
+    directive(Order::Boot { sealed: Generation(5) })
 }
 
 pub(crate) fn directive_stay() -> Directive {
-    directive(Order::Stay {
-        reason: "memory errors, awaiting a new module".into(),
-    })
+    directive(Order::Stay { reason: "memory errors, awaiting a new module".into() })
 }
 
 /// A wait; a newer trust document travels along.
@@ -224,11 +214,7 @@ pub(crate) fn directive_wait() -> Directive {
 pub(crate) fn purpose() -> Purpose {
     Purpose {
         server_type: "web".into(),
-        image: ImageReference {
-            name: "web".into(),
-            version: 3,
-            manifest: Sha256::of(b"manifest"),
-        },
+        image: ImageReference { name: "web".into(), version: 3, manifest: Sha256::of(b"manifest") },
         sources: vec!["https://10.0.2.2:8443/library".into()],
         disk: Some(DiskSelector {
             serial: Some("disk-1".into()),
@@ -273,26 +259,15 @@ pub(crate) fn image_signature() -> ImageSignature {
 }
 
 pub(crate) fn status_expected() -> StatusExpected {
-    StatusExpected {
-        pool: pool(),
-        server: server(),
-    }
+    StatusExpected { pool: pool(), server: server() }
 }
 
 pub(crate) fn directive_expected() -> DirectiveExpected {
-    DirectiveExpected {
-        pool: pool(),
-        server: server(),
-        nonce: NONCE,
-        accepted: None,
-    }
+    DirectiveExpected { pool: pool(), server: server(), nonce: NONCE, accepted: None }
 }
 
 pub(crate) fn trust_expected() -> TrustExpected {
-    TrustExpected {
-        pool: pool(),
-        least_version: 4,
-    }
+    TrustExpected { pool: pool(), least_version: 4 }
 }
 
 pub(crate) fn image_signature_expected() -> ImageSignatureExpected {
@@ -307,9 +282,7 @@ pub(crate) fn image_signature_expected() -> ImageSignatureExpected {
 
 /// A path below this crate's `tests/`.
 pub(crate) fn tests_path(inside: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(inside)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(inside)
 }
 
 /// Whether the committed files are to be rewritten instead of compared.

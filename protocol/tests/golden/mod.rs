@@ -18,11 +18,7 @@ where
         fs::write(&path, &sealed).unwrap();
     }
     let golden = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(
-        String::from_utf8_lossy(&sealed),
-        String::from_utf8_lossy(&golden),
-        "{file}"
-    );
+    assert_eq!(String::from_utf8_lossy(&sealed), String::from_utf8_lossy(&golden), "{file}");
     let opened = verify::<M>(&golden, Keys::Pinned(&[key.public()]), expected)
         .unwrap_or_else(|refusal| panic!("{file}: {refusal}"));
     assert_eq!(opened.message(), message, "{file}");

@@ -30,13 +30,8 @@ pub(super) fn write_all(home: &Path) {
             fs::remove_dir_all(path).unwrap();
         }
     }
-    let attacks = [
-        on_envelopes(),
-        on_signatures(),
-        on_directives(),
-        on_limits(),
-        on_other_messages(),
-    ];
+    let attacks =
+        [on_envelopes(), on_signatures(), on_directives(), on_limits(), on_other_messages()];
     for attack in attacks.into_iter().flatten() {
         let folder = home.join(attack.name);
         fs::create_dir(&folder).unwrap();
@@ -272,10 +267,7 @@ fn on_directives() -> Vec<Attack> {
     let accepted = genuine();
     let accepted = Some((accepted.generation, accepted.order_digest()));
     let after_accepting = |attack: Attack| Attack {
-        expected: Expected {
-            receiver: receiver(accepted),
-            ..attack.expected
-        },
+        expected: Expected { receiver: receiver(accepted), ..attack.expected },
         ..attack
     };
     vec![
@@ -283,37 +275,25 @@ fn on_directives() -> Vec<Attack> {
             "other-pool",
             "a genuine directive of another pool that uses the same key",
             "other-pool",
-            sealed(&Directive {
-                pool: example::other_pool(),
-                ..genuine()
-            }),
+            sealed(&Directive { pool: example::other_pool(), ..genuine() }),
         ),
         on_directive(
             "other-server",
             "a genuine directive for another server",
             "other-server",
-            sealed(&Directive {
-                server: example::other_server(),
-                ..genuine()
-            }),
+            sealed(&Directive { server: example::other_server(), ..genuine() }),
         ),
         on_directive(
             "other-nonce",
             "a genuine directive replayed: it answers an earlier status",
             "other-nonce",
-            sealed(&Directive {
-                nonce: example::OTHER_NONCE,
-                ..genuine()
-            }),
+            sealed(&Directive { nonce: example::OTHER_NONCE, ..genuine() }),
         ),
         after_accepting(on_directive(
             "lower-generation",
             "an order that was overtaken by the one accepted",
             "lower-generation",
-            sealed(&Directive {
-                generation: Generation(example::GENERATION.0 - 1),
-                ..genuine()
-            }),
+            sealed(&Directive { generation: Generation(example::GENERATION.0 - 1), ..genuine() }),
         )),
         after_accepting(on_directive(
             "reused-generation",
@@ -328,10 +308,7 @@ fn on_directives() -> Vec<Attack> {
             "unknown-critical-field",
             "the sender demands that a field be understood which this version does not know",
             "unknown-critical",
-            sealed(&Directive {
-                crit: vec!["not_before".into()],
-                ..genuine()
-            }),
+            sealed(&Directive { crit: vec!["not_before".into()], ..genuine() }),
         ),
     ]
 }
@@ -347,9 +324,7 @@ fn on_limits() -> Vec<Attack> {
             "wait-too-long",
             "a captured controller silences a server for a year",
             "outside-limit",
-            sealed(&example::directive(Order::Wait {
-                after_ms: 365 * 24 * 60 * 60 * 1000,
-            })),
+            sealed(&example::directive(Order::Wait { after_ms: 365 * 24 * 60 * 60 * 1000 })),
         ),
         on_directive(
             "stay-reason-too-long",
@@ -414,20 +389,14 @@ fn on_other_messages() -> Vec<Attack> {
             "status-other-address",
             "a server vouches with its own key for the id of another",
             "other-server",
-            &Status {
-                server: example::other_server(),
-                ..example::status_up()
-            },
+            &Status { server: example::other_server(), ..example::status_up() },
             &example::device_key(),
         ),
         on_status(
             "status-other-pool",
             "a server of another pool reports here",
             "other-pool",
-            &Status {
-                pool: example::other_pool(),
-                ..example::status_up()
-            },
+            &Status { pool: example::other_pool(), ..example::status_up() },
             &example::device_key(),
         ),
         on_status(
@@ -480,10 +449,7 @@ fn on_other_messages() -> Vec<Attack> {
             "image-other-index",
             "the signature of one image put beside the chunks of another",
             "other-content",
-            &ImageSignature {
-                index: Sha256::of(b"another index"),
-                ..example::image_signature()
-            },
+            &ImageSignature { index: Sha256::of(b"another index"), ..example::image_signature() },
             2,
         ),
     ]
@@ -505,10 +471,7 @@ fn on_status(
             refusal: refusal.into(),
             padded_to_bytes: None,
             receiver_before: None,
-            receiver: Receiver::Status {
-                pool: example::pool(),
-                server: example::server(),
-            },
+            receiver: Receiver::Status { pool: example::pool(), server: example::server() },
         },
     }
 }

@@ -73,47 +73,17 @@ impl Receiver {
                 let expected = StatusExpected { pool, server };
                 verify::<Status>(bytes, Keys::Device(&server), &expected).map(drop)
             }
-            Self::Directive {
-                keys,
-                pool,
-                server,
-                nonce,
-                accepted,
-            } => {
-                let expected = DirectiveExpected {
-                    pool,
-                    server,
-                    nonce,
-                    accepted,
-                };
+            Self::Directive { keys, pool, server, nonce, accepted } => {
+                let expected = DirectiveExpected { pool, server, nonce, accepted };
                 verify::<Directive>(bytes, Keys::Pinned(&keys), &expected).map(drop)
             }
-            Self::TrustDocument {
-                keys,
-                pool,
-                least_version,
-            } => {
-                let expected = TrustExpected {
-                    pool,
-                    least_version,
-                };
+            Self::TrustDocument { keys, pool, least_version } => {
+                let expected = TrustExpected { pool, least_version };
                 verify::<TrustDocument>(bytes, Keys::Pinned(&keys), &expected).map(drop)
             }
-            Self::ImageSignature {
-                keys,
-                name,
-                version,
-                least_version,
-                config,
-                index,
-            } => {
-                let expected = ImageSignatureExpected {
-                    name,
-                    version,
-                    least_version,
-                    config,
-                    index,
-                };
+            Self::ImageSignature { keys, name, version, least_version, config, index } => {
+                let expected =
+                    ImageSignatureExpected { name, version, least_version, config, index };
                 verify::<ImageSignature>(bytes, Keys::Pinned(&keys), &expected).map(drop)
             }
         }

@@ -6,10 +6,8 @@ use crate::metadata::Metadata;
 
 pub(crate) fn faults(metadata: &Metadata, rules: &str) -> Vec<String> {
     let lines = rules.lines().filter(|line| !line.starts_with('#'));
-    let floors: BTreeMap<&str, u32> = lines
-        .filter_map(|line| line.split_once(' '))
-        .filter_map(parse)
-        .collect();
+    let floors: BTreeMap<&str, u32> =
+        lines.filter_map(|line| line.split_once(' ')).filter_map(parse).collect();
     let mut faults = Vec::new();
     for package in metadata.packages.iter().filter(|package| package.member) {
         let Some(floor) = floors.get(package.name.as_str()) else {
@@ -17,10 +15,7 @@ pub(crate) fn faults(metadata: &Metadata, rules: &str) -> Vec<String> {
             continue;
         };
         for import in &package.dependencies {
-            if floors
-                .get(import.as_str())
-                .is_some_and(|below| below >= floor)
-            {
+            if floors.get(import.as_str()).is_some_and(|below| below >= floor) {
                 faults.push(format!(
                     "{} (floor {floor}) imports {import}, not from below",
                     package.name
@@ -48,26 +43,14 @@ mod tests {
             member: true,
             dependencies: imports.iter().map(|&name| name.into()).collect(),
         };
-        let metadata = Metadata {
-            root: String::new(),
-            packages: vec![package],
-        };
-        assert_eq!(
-            faults(&metadata, "# rules\n0 low\n1 middle\n1 beside\n2 high\n"),
-            expected
-        );
+        let metadata = Metadata { root: String::new(), packages: vec![package] };
+        assert_eq!(faults(&metadata, "# rules\n0 low\n1 middle\n1 beside\n2 high\n"), expected);
     }
 
     #[test]
     fn only_imports_from_below_pass() {
         check(&["low", "serde"], &[]);
-        check(
-            &["beside"],
-            &["middle (floor 1) imports beside, not from below"],
-        );
-        check(
-            &["high"],
-            &["middle (floor 1) imports high, not from below"],
-        );
+        check(&["beside"], &["middle (floor 1) imports beside, not from below"]);
+        check(&["high"], &["middle (floor 1) imports high, not from below"]);
     }
 }

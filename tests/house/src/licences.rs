@@ -3,21 +3,13 @@
 use crate::metadata::Metadata;
 
 pub(crate) fn faults(metadata: &Metadata, rules: &str) -> Vec<String> {
-    let allowed: Vec<&str> = rules
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'))
-        .collect();
+    let allowed: Vec<&str> =
+        rules.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
     let strangers = metadata.packages.iter().filter(|package| !package.member);
     let bad = strangers.filter(|package| !suits(package.licence.as_deref(), &allowed));
     let words = |licence: &Option<String>| licence.clone().unwrap_or_else(|| "no licence".into());
     bad.map(|p| {
-        format!(
-            "{} {} has {}, see tests/licences.txt",
-            p.name,
-            p.version,
-            words(&p.licence)
-        )
+        format!("{} {} has {}, see tests/licences.txt", p.name, p.version, words(&p.licence))
     })
     .collect()
 }
@@ -28,10 +20,7 @@ fn suits(licence: Option<&str>, allowed: &[&str]) -> bool {
     let plain = licence.replace(['(', ')'], "").replace('/', " OR ");
     // "A AND (B OR C)" without its brackets reads as "A AND B OR C": stricter on A only if A is
     // not allowed, and then a person must look anyway.
-    plain.split(" AND ").all(|part| {
-        part.split(" OR ")
-            .any(|name| allowed.contains(&name.trim()))
-    })
+    plain.split(" AND ").all(|part| part.split(" OR ").any(|name| allowed.contains(&name.trim())))
 }
 
 #[cfg(test)]
@@ -41,11 +30,7 @@ mod tests {
     #[test]
     fn one_alternative_and_all_parts() {
         let check = |licence, expected| {
-            assert_eq!(
-                suits(Some(licence), &["MIT", "ISC", "Apache-2.0"]),
-                expected,
-                "{licence}"
-            );
+            assert_eq!(suits(Some(licence), &["MIT", "ISC", "Apache-2.0"]), expected, "{licence}");
         };
         check("MIT", true);
         check("MIT/Apache-2.0", true);

@@ -25,17 +25,10 @@ fn main() -> Result<ExitCode> {
     for fault in &faults {
         complain(fault);
     }
-    Ok(if faults.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "this is a command-line tool; stderr is its report"
-)]
+#[expect(clippy::print_stderr, reason = "this is a command-line tool; stderr is its report")]
 fn complain(fault: &str) {
     eprintln!("house: {fault}");
 }

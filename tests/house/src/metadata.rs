@@ -42,14 +42,9 @@ impl Metadata {
             version: text(&package["version"]),
             licence: package["license"].as_str().map(str::to_owned),
             member: members.contains(&text(&package["id"])),
-            dependencies: list(&package["dependencies"])
-                .map(|d| text(&d["name"]))
-                .collect(),
+            dependencies: list(&package["dependencies"]).map(|d| text(&d["name"])).collect(),
         });
-        Ok(Self {
-            root: text(&json["workspace_root"]),
-            packages: packages.collect(),
-        })
+        Ok(Self { root: text(&json["workspace_root"]), packages: packages.collect() })
     }
 }
 

@@ -30,17 +30,11 @@ pub(crate) fn faults(root: &Path) -> Result<Vec<String>> {
         let text = fs::read_to_string(&path)?;
         let name = path.strip_prefix(root).unwrap_or(&path).to_owned();
         if !text.starts_with("//!") {
-            faults.push(format!(
-                "{} does not begin with what it is for (//!)",
-                name.display()
-            ));
+            faults.push(format!("{} does not begin with what it is for (//!)", name.display()));
         }
-        let code = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
-        let unsafe_at = code
-            .into_iter()
-            .any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let unsafe_at =
+            code.into_iter().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
         if unsafe_at && !name.starts_with(UNSAFE_CRATE) && !name.ends_with("source.rs") {
             faults.push(format!(
                 "{} holds unsafe code, which belongs in {UNSAFE_CRATE}",

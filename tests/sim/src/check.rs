@@ -33,9 +33,7 @@ pub struct Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} violated: {}", self.invariant, self.found)?;
-        self.events
-            .iter()
-            .try_for_each(|line| writeln!(f, "  {line}"))
+        self.events.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
@@ -109,18 +107,12 @@ pub struct Watch {
 impl Watch {
     /// Over a disk with these two partitions and a firmware with these foreign variables.
     pub fn new(default: Range<u64>, state: Range<u64>, foreign: BTreeMap<String, Vec<u8>>) -> Self {
-        Self {
-            default,
-            state,
-            foreign,
-            ..Self::default()
-        }
+        Self { default, state, foreign, ..Self::default() }
     }
 
     /// Keeps the first violation.
     pub fn violated(&mut self, invariant: &'static str, found: &str) {
-        self.violation
-            .get_or_insert_with(|| (invariant, found.into()));
+        self.violation.get_or_insert_with(|| (invariant, found.into()));
     }
 
     /// The target changed BootOrder; the next default boot may put it right.
@@ -138,21 +130,13 @@ pub fn violation(machine: &Machine) -> Option<Violation> {
     let (invariant, found) = machine.watch.violation.clone()?;
     let lines = machine.events.lines();
     let events = lines[lines.len().saturating_sub(TAIL)..].to_vec();
-    Some(Violation {
-        invariant,
-        found,
-        events,
-    })
+    Some(Violation { invariant, found, events })
 }
 
 /// Runs every check that the step could have broken.
 pub fn after(machine: &mut Machine, step: &Step<'_>) {
     let verdicts = match *step {
-        Step::Wrote {
-            disk,
-            offset_bytes,
-            length_bytes,
-        } => {
+        Step::Wrote { disk, offset_bytes, length_bytes } => {
             let range = offset_bytes..offset_bytes + length_bytes;
             vec![
                 ("I1", i1_default_unchanged(machine, disk, &range)),
@@ -169,10 +153,7 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
         }
         Step::Flushed { .. } => vec![("I4", i4_no_mountable_ruin(machine))],
         Step::Variable { name } => vec![
-            (
-                "I4",
-                i4_armed_is_sealed(machine, machine.nvram.next_partition()),
-            ),
+            ("I4", i4_armed_is_sealed(machine, machine.nvram.next_partition())),
             ("I5", i5_order_and_others(machine, name)),
         ],
         Step::Loaded => {
@@ -192,19 +173,11 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
 /// Reads the journal from stable storage; returns a seal that was not there before.
 fn refresh(machine: &mut Machine) -> Option<Seal> {
     let watch = &mut machine.watch;
-    let place = Place {
-        disk: 0,
-        offset_bytes: watch.state.start,
-    };
+    let place = Place { disk: 0, offset_bytes: watch.state.start };
     let before = watch.seal().map(|seal| seal.generation);
-    let journal = Journal::open(place, &mut machine.media[0].durable())
-        .ok()
-        .flatten();
+    let journal = Journal::open(place, &mut machine.media[0].durable()).ok().flatten();
     watch.record = journal.map(|journal| journal.record().clone());
-    let seal = watch
-        .seal()
-        .filter(|seal| before != Some(seal.generation))
-        .cloned()?;
+    let seal = watch.seal().filter(|seal| before != Some(seal.generation)).cloned()?;
     watch.last_sealed = Some(seal.manifest);
     watch.is_dirty = false;
     watch.own_writes.clear();
@@ -224,11 +197,7 @@ fn i1_default_unchanged(machine: &Machine, disk: usize, range: &Range<u64>) -> R
 fn is_target(machine: &Machine, disk: usize, range: &Range<u64>) -> bool {
     let facts = machine.media[disk].facts();
     let table_bytes = 64 * 1024;
-    let start = if disk == 0 {
-        machine.watch.state.end
-    } else {
-        0
-    };
+    let start = if disk == 0 { machine.watch.state.end } else { 0 };
     range.end > start && range.start < facts.size_bytes - table_bytes
 }
 
@@ -247,10 +216,7 @@ fn i2_ordered_before_written(
     let Some(record) = &machine.watch.record else {
         return Err("the target is written without a journal".into());
     };
-    let generation = record
-        .purposing
-        .as_ref()
-        .map(|purposing| purposing.generation);
+    let generation = record.purposing.as_ref().map(|purposing| purposing.generation);
     let accepted = record.accepted.map(|accepted| accepted.generation);
     let is_issued = generation.is_some_and(|g| machine.controller.issued.contains_key(&g));
     if !is_issued || accepted != generation || record.seal.is_some() {
@@ -268,11 +234,7 @@ fn i2_ordered_before_written(
 }
 
 fn is_target_partition(machine: &Machine, guid: Guid) -> bool {
-    let mut partitions = machine
-        .controller
-        .images
-        .values()
-        .flat_map(|i| &i.manifest.partitions);
+    let mut partitions = machine.controller.images.values().flat_map(|i| &i.manifest.partitions);
     partitions.any(|partition| partition.guid == guid)
 }
 
@@ -288,10 +250,7 @@ fn i4_armed_is_sealed(machine: &Machine, partition: Option<Guid>) -> Result<(), 
     };
     match machine.watch.seal() {
         Some(seal) if seal.boot.partition == partition => Ok(()),
-        seal => Err(format!(
-            "{partition} is armed, sealed is {:?}",
-            seal.map(|s| &s.image)
-        )),
+        seal => Err(format!("{partition} is armed, sealed is {:?}", seal.map(|s| &s.image))),
     }
 }
 
@@ -302,10 +261,7 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
     if watch.seal().is_some() || !watch.is_dirty {
         return Ok(());
     }
-    let purposing = watch
-        .record
-        .as_ref()
-        .and_then(|record| record.purposing.as_ref());
+    let purposing = watch.record.as_ref().and_then(|record| record.purposing.as_ref());
     let tables = tables(machine);
     for image in machine.controller.images.values() {
         let boot = &image.manifest.partitions[0];
@@ -316,9 +272,7 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
             continue;
         }
         let new = purposing.map(|purposing| (purposing.manifest, Extent::All));
-        let old = watch
-            .last_sealed
-            .map(|manifest| (manifest, Extent::AllAndItsOwn));
+        let old = watch.last_sealed.map(|manifest| (manifest, Extent::AllAndItsOwn));
         let mut verdicts = [new, old]
             .into_iter()
             .flatten()
@@ -342,17 +296,15 @@ fn i5_order_and_others(machine: &mut Machine, name: &str) -> Result<(), String> 
             return Err(format!("{other} is not as it was, after {name}"));
         }
     }
-    let order = variables
-        .get("BootOrder")
-        .map(|value| numbers_from_bytes(value));
+    let order = variables.get("BootOrder").map(|value| numbers_from_bytes(value));
     let first = order.and_then(|order| order.first().copied());
     if name == "BootOrder" && watch.first_entry.is_none() {
         watch.first_entry = first;
     }
     match watch.first_entry {
-        Some(entry) if first != Some(entry) => Err(format!(
-            "BootOrder begins with {first:?} instead of {entry}"
-        )),
+        Some(entry) if first != Some(entry) => {
+            Err(format!("BootOrder begins with {first:?} instead of {entry}"))
+        }
         _ => Ok(()),
     }
 }
@@ -362,9 +314,7 @@ fn i8_boots_whole(machine: &mut Machine, partition: Guid) -> Result<(), String> 
     machine.watch.departures += 1;
     i4_armed_is_sealed(machine, Some(partition))?;
     if machine.watch.is_dirty {
-        return Err(format!(
-            "{partition} is started after the default side wrote to it"
-        ));
+        return Err(format!("{partition} is started after the default side wrote to it"));
     }
     Ok(())
 }
@@ -376,11 +326,7 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
         Standing::Leaving { method } => return armed_by(machine, *method),
         _ => return Ok(()),
     };
-    let record = machine
-        .watch
-        .record
-        .as_ref()
-        .ok_or("a stage without a journal")?;
+    let record = machine.watch.record.as_ref().ok_or("a stage without a journal")?;
     let accepted = record.accepted.map(|accepted| accepted.generation);
     if accepted.is_none() || status.generation != accepted {
         return Err(format!("{stage:?} claimed, accepted is {accepted:?}"));
@@ -401,11 +347,7 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
             equals_image(machine, under_way.manifest, extent)
                 .map_err(|found| format!("{stage:?} claimed: {found}"))
         }
-        Stage::Sealed => record
-            .seal
-            .as_ref()
-            .map(|_| ())
-            .ok_or("nothing is sealed".into()),
+        Stage::Sealed => record.seal.as_ref().map(|_| ()).ok_or("nothing is sealed".into()),
         Stage::Armed if machine.loaded.is_some() => Ok(()),
         Stage::Armed => armed_by(machine, BootMethod::Firmware),
     }
@@ -414,16 +356,9 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
 fn armed_by(machine: &Machine, method: BootMethod) -> Result<(), String> {
     let is_armed = match method {
         BootMethod::Kexec => machine.loaded.is_some(),
-        _ => machine
-            .nvram
-            .next_partition()
-            .is_some_and(|guid| is_target_partition(machine, guid)),
+        _ => machine.nvram.next_partition().is_some_and(|guid| is_target_partition(machine, guid)),
     };
-    if is_armed {
-        Ok(())
-    } else {
-        Err(format!("leaving by {method:?}, which is not armed"))
-    }
+    if is_armed { Ok(()) } else { Err(format!("leaving by {method:?}, which is not armed")) }
 }
 
 /// How much of a target is compared.
@@ -463,11 +398,7 @@ pub fn find(machine: &Machine, guid: Guid) -> Option<(usize, u64, u64)> {
 }
 
 fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(), String> {
-    let image = machine
-        .controller
-        .images
-        .get(&manifest)
-        .ok_or("an image that nobody published")?;
+    let image = machine.controller.images.get(&manifest).ok_or("an image that nobody published")?;
     let tables = tables(machine);
     for (number, partition) in image.manifest.partitions.iter().enumerate() {
         let name = &partition.name;
@@ -476,9 +407,7 @@ fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(
         let wanted = wanted(machine, image, number, (disk, at), extent);
         if size_bytes < wanted.len() as u64 {
             let wanted_bytes = wanted.len();
-            return Err(format!(
-                "{name} has {size_bytes} bytes, its image {wanted_bytes}"
-            ));
+            return Err(format!("{name} has {size_bytes} bytes, its image {wanted_bytes}"));
         }
         let skips_head = match extent {
             Extent::Bodies => true,
@@ -528,11 +457,7 @@ fn wanted(
 /// I9: every order that was accepted ended, and the controller knows how: the target is up, or a
 /// failure was told, or the server stays as it was told to.
 pub fn i9_controller_knows(machine: &Machine) -> Result<(), String> {
-    let accepted = machine
-        .watch
-        .record
-        .as_ref()
-        .and_then(|record| record.accepted);
+    let accepted = machine.watch.record.as_ref().and_then(|record| record.accepted);
     let accepted = accepted.map(|accepted| accepted.generation);
     let mut told = machine.controller.statuses.iter().rev();
     let ended = told.any(|status| {
@@ -543,9 +468,5 @@ pub fn i9_controller_knows(machine: &Machine) -> Result<(), String> {
         };
         is_end && status.generation == accepted
     });
-    if ended {
-        Ok(())
-    } else {
-        Err(format!("nobody was told how {accepted:?} ended"))
-    }
+    if ended { Ok(()) } else { Err(format!("nobody was told how {accepted:?} ended")) }
 }

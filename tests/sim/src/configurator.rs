@@ -20,12 +20,8 @@ impl Configurator for Files {
         mount(machine, volume)?;
         let at = volume.offset_bytes + files_offset_bytes(machine, volume);
         let region = encode(files);
-        machine
-            .write(volume.disk, at, &region)
-            .map_err(|error| failed("write", &error))?;
-        machine
-            .flush(volume.disk)
-            .map_err(|error| failed("sync", &error))?;
+        machine.write(volume.disk, at, &region).map_err(|error| failed("write", &error))?;
+        machine.flush(volume.disk).map_err(|error| failed("sync", &error))?;
         machine.watch.configured = Some((volume.clone(), region));
         Ok(())
     }
@@ -35,9 +31,7 @@ impl Configurator for Files {
         mount(machine, volume)?;
         let at = volume.offset_bytes + files_offset_bytes(machine, volume);
         let mut found = vec![0; SETTINGS_BYTES as usize];
-        machine
-            .read(volume.disk, at, &mut found)
-            .map_err(|error| failed("verify", &error))?;
+        machine.read(volume.disk, at, &mut found).map_err(|error| failed("verify", &error))?;
         if found == encode(files) {
             return Ok(());
         }
@@ -58,15 +52,8 @@ fn mount(machine: &mut Machine, volume: &Volume) -> Result<(), SettingsError> {
 
 /// The root's size is the image's; a root that grew has its files where they were.
 fn files_offset_bytes(machine: &Machine, volume: &Volume) -> u64 {
-    let partitions = machine
-        .controller
-        .images
-        .values()
-        .flat_map(|i| &i.manifest.partitions);
-    let size_bytes = partitions
-        .into_iter()
-        .find(|p| p.guid == volume.guid)
-        .map(|p| p.size_bytes);
+    let partitions = machine.controller.images.values().flat_map(|i| &i.manifest.partitions);
+    let size_bytes = partitions.into_iter().find(|p| p.guid == volume.guid).map(|p| p.size_bytes);
     size_bytes.unwrap_or(volume.size_bytes) - SETTINGS_BYTES
 }
 
@@ -75,12 +62,7 @@ fn failed(operation: &'static str, device: &DeviceError) -> SettingsError {
 }
 
 fn error(operation: &'static str, reason: &str, image_at_fault: bool) -> SettingsError {
-    SettingsError {
-        operation,
-        path: "/".into(),
-        reason: reason.into(),
-        image_at_fault,
-    }
+    SettingsError { operation, path: "/".into(), reason: reason.into(), image_at_fault }
 }
 
 fn encode(files: &[Rendered]) -> Vec<u8> {

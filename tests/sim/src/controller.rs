@@ -175,8 +175,7 @@ impl Controller {
         for blob in &image.blobs {
             self.blobs.insert(Sha256::of(blob), Rc::new(blob.clone()));
         }
-        self.images
-            .insert(image.reference.manifest, Rc::clone(&image));
+        self.images.insert(image.reference.manifest, Rc::clone(&image));
         image
     }
 
@@ -189,22 +188,12 @@ impl Controller {
 
     /// Takes a status that needs no answer; says what is wrong with it.
     pub fn hear(&mut self, bytes: &[u8], server: ServerId) -> Result<&Status, String> {
-        let expected = StatusExpected {
-            pool: self.pool.clone(),
-            server,
-        };
+        let expected = StatusExpected { pool: self.pool.clone(), server };
         let heard = verify::<Status>(bytes, Keys::Device(&server), &expected);
         let status = heard.map_err(|refusal| refusal.to_string())?.into_message();
-        let before = self
-            .statuses
-            .iter()
-            .rev()
-            .find(|before| before.boot == status.boot);
+        let before = self.statuses.iter().rev().find(|before| before.boot == status.boot);
         if before.is_some_and(|before| before.sequence >= status.sequence) {
-            return Err(format!(
-                "sequence {} comes twice in one boot",
-                status.sequence
-            ));
+            return Err(format!("sequence {} comes twice in one boot", status.sequence));
         }
         self.statuses.push(status);
         Ok(&self.statuses[self.statuses.len() - 1])
@@ -212,18 +201,14 @@ impl Controller {
 
     /// The answer to the status heard last.
     pub fn answer(&mut self) -> Result<Vec<u8>, LinkError> {
-        let unreachable = |reason: &str| LinkError {
-            peer: "sim://controller".into(),
-            reason: reason.into(),
-        };
+        let unreachable =
+            |reason: &str| LinkError { peer: "sim://controller".into(), reason: reason.into() };
         let Some(status) = self.statuses.last() else {
             return Err(unreachable("no status to answer"));
         };
         // Until somebody orders something, a server waits.
-        let (generation, order) = self
-            .order
-            .clone()
-            .unwrap_or((Generation(0), Order::Wait { after_ms: 1_000 }));
+        let (generation, order) =
+            self.order.clone().unwrap_or((Generation(0), Order::Wait { after_ms: 1_000 }));
         let directive = Directive {
             crit: Vec::new(),
             pool: self.pool.clone(),
@@ -247,9 +232,7 @@ impl Controller {
     }
 
     fn lie(&self, lie: Lie, mut directive: Directive) -> Vec<u8> {
-        let another = Order::Stay {
-            reason: "because I say so".into(),
-        };
+        let another = Order::Stay { reason: "because I say so".into() };
         match lie {
             Lie::OtherServer => directive.server = ServerId::of(&self.stranger.public()),
             Lie::OtherPool => directive.pool = "elsewhere".parse().expect("a name"),
@@ -259,11 +242,7 @@ impl Controller {
             Lie::Critical => directive.crit.push("tomorrow".into()),
             _ => {}
         }
-        let signer = if lie == Lie::Forged {
-            &self.stranger
-        } else {
-            &self.directives
-        };
+        let signer = if lie == Lie::Forged { &self.stranger } else { &self.directives };
         let mut bytes = seal(&directive, signer);
         match lie {
             Lie::Stale => return self.before.clone(),
@@ -275,9 +254,7 @@ impl Controller {
             }
             Lie::Unsigned => {
                 let marker = br#""signatures":["#;
-                let at = bytes
-                    .windows(marker.len())
-                    .position(|window| window == marker);
+                let at = bytes.windows(marker.len()).position(|window| window == marker);
                 bytes.truncate(at.unwrap_or(0) + marker.len());
                 bytes.extend(b"]}");
             }
@@ -295,22 +272,14 @@ impl Controller {
         offset_bytes: u64,
         length_bytes: Option<usize>,
     ) -> Result<Vec<u8>, LinkError> {
-        let fail = |reason: String| {
-            Err(LinkError {
-                peer: source.into(),
-                reason,
-            })
-        };
+        let fail = |reason: String| Err(LinkError { peer: source.into(), reason });
         let Some(bytes) = self.blobs.get(blob).filter(|_| !self.sources_are_down) else {
             return fail(format!("404: no blob {blob}"));
         };
         let length_bytes = length_bytes.unwrap_or(bytes.len());
         let range = |offset: usize| bytes.get(offset..offset + length_bytes).map(<[u8]>::to_vec);
         let Some(mut part) = range(offset_bytes as usize) else {
-            return fail(format!(
-                "416: {length_bytes} bytes at {offset_bytes} of {}",
-                bytes.len()
-            ));
+            return fail(format!("416: {length_bytes} bytes at {offset_bytes} of {}", bytes.len()));
         };
         match self.source_fault.filter(|_| source == SOURCES[0]) {
             Some(SourceFault::Missing) => return fail("404".into()),
@@ -329,13 +298,10 @@ impl Controller {
 
     /// The code of the last failure told.
     pub fn last_fault(&self) -> Option<&str> {
-        self.statuses
-            .iter()
-            .rev()
-            .find_map(|status| match &status.standing {
-                Standing::Failed { fault } => Some(fault.code.as_str()),
-                _ => None,
-            })
+        self.statuses.iter().rev().find_map(|status| match &status.standing {
+            Standing::Failed { fault } => Some(fault.code.as_str()),
+            _ => None,
+        })
     }
 }
 

@@ -45,10 +45,7 @@ impl Gang {
             | Work::Read { length_bytes, .. }
             | Work::Zero { length_bytes, .. } => *length_bytes,
         };
-        let fits = self
-            .buffers
-            .get(job.slot.0)
-            .is_some_and(|b| length_bytes as usize <= b.len());
+        let fits = self.buffers.get(job.slot.0).is_some_and(|b| length_bytes as usize <= b.len());
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
             let words = format!("{job:?} while {} are under way", self.jobs.len());
             self.machine.borrow_mut().watch.violated("I10", &words);
@@ -68,36 +65,21 @@ impl Gang {
                 pause_ms,
             } => {
                 machine.events.sleep(pause_ms);
-                let fail = |reason: String| {
-                    WorkError::Source(LinkError {
-                        peer: source.clone(),
-                        reason,
-                    })
-                };
+                let fail =
+                    |reason: String| WorkError::Source(LinkError { peer: source.clone(), reason });
                 let length = Some(stored_bytes as usize);
                 let frame = machine.controller.blob(source, pack, offset_bytes, length);
                 let frame = frame.map_err(WorkError::Source)?;
                 let plain = zstd::bulk::decompress(&frame, buffer.len());
                 let plain = plain.map_err(|error| fail(error.to_string()))?;
                 if plain.len() != plain_bytes as usize {
-                    return Err(fail(format!(
-                        "{} bytes instead of {plain_bytes}",
-                        plain.len()
-                    )));
+                    return Err(fail(format!("{} bytes instead of {plain_bytes}", plain.len())));
                 }
                 buffer[..plain.len()].copy_from_slice(&plain);
-                machine.events.note(&format!(
-                    "fetch {offset_bytes}+{stored_bytes} from {source}"
-                ));
-                Ok(Seen::Fetched {
-                    sha256: Sha256::of(&plain),
-                })
+                machine.events.note(&format!("fetch {offset_bytes}+{stored_bytes} from {source}"));
+                Ok(Seen::Fetched { sha256: Sha256::of(&plain) })
             }
-            Work::Write {
-                offset_bytes,
-                length_bytes,
-                first_block_last,
-            } => {
+            Work::Write { offset_bytes, length_bytes, first_block_last } => {
                 let bytes = &buffer[..length_bytes as usize];
                 let written = match first_block_last {
                     true => write_first_block_last(machine, self.disk, offset_bytes, bytes),
@@ -105,35 +87,19 @@ impl Gang {
                 };
                 written.map(|()| Seen::Wrote).map_err(WorkError::Device)
             }
-            Work::Read {
-                offset_bytes,
-                length_bytes,
-                sha256,
-            } => {
+            Work::Read { offset_bytes, length_bytes, sha256 } => {
                 let bytes = &mut buffer[..length_bytes as usize];
-                machine
-                    .read(self.disk, offset_bytes, bytes)
-                    .map_err(WorkError::Device)?;
+                machine.read(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
                 let sha256 = sha256.then(|| Sha256::of(bytes));
-                Ok(Seen::Read {
-                    crc32: crc32fast::hash(bytes),
-                    sha256,
-                })
+                Ok(Seen::Read { crc32: crc32fast::hash(bytes), sha256 })
             }
-            Work::Zero {
-                offset_bytes,
-                length_bytes,
-            } => {
+            Work::Zero { offset_bytes, length_bytes } => {
                 let bytes = &mut buffer[..length_bytes as usize];
-                machine
-                    .read(self.disk, offset_bytes, bytes)
-                    .map_err(WorkError::Device)?;
+                machine.read(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
                 let already = is_zero(bytes);
                 if !already {
                     bytes.fill(0);
-                    machine
-                        .write(self.disk, offset_bytes, bytes)
-                        .map_err(WorkError::Device)?;
+                    machine.write(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
                 }
                 Ok(Seen::Zeroed { already })
             }

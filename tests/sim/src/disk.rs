@@ -28,11 +28,7 @@ pub struct DiskSpec {
 impl DiskSpec {
     /// A disk of `mebibytes` with blocks of 512 bytes.
     pub fn new(serial: &str, mebibytes: u64) -> Self {
-        Self {
-            serial: serial.into(),
-            size_bytes: mebibytes << 20,
-            block_bytes: 512,
-        }
+        Self { serial: serial.into(), size_bytes: mebibytes << 20, block_bytes: 512 }
     }
 }
 
@@ -59,10 +55,7 @@ impl Pages {
             let at = (offset_bytes % PAGE_BYTES as u64) as usize;
             let (part, rest) = bytes.split_at(bytes.len().min(PAGE_BYTES - at));
             let number = offset_bytes / PAGE_BYTES as u64;
-            let page = self
-                .0
-                .entry(number)
-                .or_insert_with(|| Rc::new([0; PAGE_BYTES]));
+            let page = self.0.entry(number).or_insert_with(|| Rc::new([0; PAGE_BYTES]));
             Rc::make_mut(page)[at..at + part.len()].copy_from_slice(part);
             offset_bytes += part.len() as u64;
             bytes = rest;
@@ -118,9 +111,8 @@ impl Medium {
     pub fn write(&mut self, offset_bytes: u64, bytes: &[u8]) {
         let mut kept = bytes.to_vec();
         if let Some(at) = self.liar_at
-            && let Some(byte) = at
-                .checked_sub(offset_bytes)
-                .and_then(|at| kept.get_mut(at as usize))
+            && let Some(byte) =
+                at.checked_sub(offset_bytes).and_then(|at| kept.get_mut(at as usize))
         {
             *byte ^= 1;
             self.liar_at = None;
@@ -144,8 +136,7 @@ impl Medium {
             let fate = chance.below(3);
             for (place, block) in bytes.chunks(block_bytes).enumerate() {
                 if fate == 0 || fate == 1 && chance.coin() {
-                    self.durable
-                        .write(offset_bytes + (place * block_bytes) as u64, block);
+                    self.durable.write(offset_bytes + (place * block_bytes) as u64, block);
                 }
             }
         }
@@ -198,11 +189,7 @@ impl Medium {
         if fits(offset_bytes) && fits(length_bytes as u64) && inside {
             return Ok(());
         }
-        Err(self.error(
-            operation,
-            (offset_bytes, length_bytes),
-            "not whole blocks of this disk",
-        ))
+        Err(self.error(operation, (offset_bytes, length_bytes), "not whole blocks of this disk"))
     }
 
     pub(crate) fn failed(&self, operation: &'static str, at: (u64, usize)) -> DeviceError {
@@ -226,9 +213,7 @@ impl Disk for Durable<'_> {
     }
 
     fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        Err(self
-            .0
-            .error("write", (offset_bytes, bytes.len()), "read-only view"))
+        Err(self.0.error("write", (offset_bytes, bytes.len()), "read-only view"))
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
@@ -251,19 +236,10 @@ pub struct Drive {
 impl Drive {
     /// All disks of a machine, as the core wants them.
     pub fn all(machine: &Shared) -> Vec<Box<dyn Disk>> {
-        let facts: Vec<Facts> = machine
-            .borrow()
-            .media
-            .iter()
-            .map(|m| m.facts().clone())
-            .collect();
+        let facts: Vec<Facts> = machine.borrow().media.iter().map(|m| m.facts().clone()).collect();
         let drive = |(number, facts)| {
             let machine = Rc::clone(machine);
-            Box::new(Self {
-                machine,
-                number,
-                facts,
-            }) as Box<dyn Disk>
+            Box::new(Self { machine, number, facts }) as Box<dyn Disk>
         };
         facts.into_iter().enumerate().map(drive).collect()
     }
@@ -275,15 +251,11 @@ impl Disk for Drive {
     }
 
     fn read(&mut self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-        self.machine
-            .borrow_mut()
-            .read(self.number, offset_bytes, into)
+        self.machine.borrow_mut().read(self.number, offset_bytes, into)
     }
 
     fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        self.machine
-            .borrow_mut()
-            .write(self.number, offset_bytes, bytes)
+        self.machine.borrow_mut().write(self.number, offset_bytes, bytes)
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {
@@ -325,10 +297,7 @@ mod tests {
         for (offset_bytes, length_bytes) in
             [(1, 512), (0, 100), (1 << 20, 512), (u64::MAX - 511, 512)]
         {
-            assert!(
-                disk.check_request("read", offset_bytes, length_bytes)
-                    .is_err()
-            );
+            assert!(disk.check_request("read", offset_bytes, length_bytes).is_err());
         }
         assert_eq!(disk.check_request("read", 512, 1024), Ok(()));
     }

@@ -51,11 +51,7 @@ pub struct Started {
 impl Nvram {
     /// With these variables.
     pub const fn new(variables: BTreeMap<String, Vec<u8>>, quirks: Quirks) -> Self {
-        Self {
-            variables,
-            quirks,
-            loader_partition: None,
-        }
+        Self { variables, quirks, loader_partition: None }
     }
 
     /// Chooses what to start, as firmware does at every reset.
@@ -64,8 +60,7 @@ impl Nvram {
         if self.quirks.drops_unordered_entries {
             let ordered: Vec<_> = order.iter().map(|&number| entry_name(number)).collect();
             let is_entry = |name: &str| name.len() == 8 && name.starts_with("Boot0");
-            self.variables
-                .retain(|name, _| !is_entry(name) || ordered.contains(name));
+            self.variables.retain(|name, _| !is_entry(name) || ordered.contains(name));
         }
         let next = numbers_from_bytes(self.variable("BootNext"));
         self.variables.remove("BootNext");
@@ -108,11 +103,7 @@ impl Nvram {
     ) -> Result<(), FirmwareError> {
         let operation = if value.is_some() { "write" } else { "delete" };
         let fail = |reason: &str| {
-            Err(FirmwareError {
-                name: name.into(),
-                operation,
-                reason: reason.into(),
-            })
+            Err(FirmwareError { name: name.into(), operation, reason: reason.into() })
         };
         match fate {
             Fate::Gone => return fail("power is gone"),
@@ -127,22 +118,13 @@ impl Nvram {
         if self.quirks.is_full && grows {
             return fail("ENOSPC");
         }
-        if !self
-            .quirks
-            .forgets
-            .iter()
-            .any(|forgotten| forgotten == name)
-        {
+        if !self.quirks.forgets.iter().any(|forgotten| forgotten == name) {
             match value {
                 Some(value) => self.variables.insert(name.into(), value.into()),
                 None => self.variables.remove(name),
             };
         }
-        if fate == Fate::InFlight {
-            fail("power was cut after it")
-        } else {
-            Ok(())
-        }
+        if fate == Fate::InFlight { fail("power was cut after it") } else { Ok(()) }
     }
 }
 
@@ -159,10 +141,7 @@ fn bootable(media: &[Medium], fits: impl Fn(&repave_core::gpt::Entry) -> bool) -
         let mut entries = table.entries.iter();
         let entry =
             entries.find(|entry| fits(entry) && is_mountable_esp(&head(entry.first_lba)))?;
-        Some(Started {
-            disk,
-            partition: entry.guid,
-        })
+        Some(Started { disk, partition: entry.guid })
     })
 }
 
@@ -173,9 +152,7 @@ pub struct Variables(pub Shared);
 impl Variables {
     fn change(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), FirmwareError> {
         let machine = &mut *self.0.borrow_mut();
-        let words = value.map_or("delete".into(), |value| {
-            format!("write {} bytes", value.len())
-        });
+        let words = value.map_or("delete".into(), |value| format!("write {} bytes", value.len()));
         let fate = machine.events.effect(&format!("firmware {name}: {words}"));
         let outcome = machine.nvram.change(name, value, fate, &mut machine.chance);
         check::after(machine, &Step::Variable { name });

@@ -27,11 +27,7 @@ impl Host for Clock {
         Inventory {
             architecture: "amd64".into(),
             cpus: 1,
-            disks: machine
-                .media
-                .iter()
-                .map(|medium| medium.facts().clone())
-                .collect(),
+            disks: machine.media.iter().map(|medium| medium.facts().clone()).collect(),
             ..Inventory::default()
         }
     }

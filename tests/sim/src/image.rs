@@ -65,9 +65,7 @@ pub struct Image {
 /// Whether there is nothing but zeroes, told as fast as memory is read.
 pub fn is_zero(bytes: &[u8]) -> bool {
     const ZEROES: [u8; 4096] = [0; 4096];
-    bytes
-        .chunks(ZEROES.len())
-        .all(|part| part == &ZEROES[..part.len()])
+    bytes.chunks(ZEROES.len()).all(|part| part == &ZEROES[..part.len()])
 }
 
 /// Whether a partition that begins so could be mounted by the firmware.
@@ -100,21 +98,11 @@ impl Image {
         let files_at = plain[1].len() - SETTINGS_BYTES as usize;
         plain[1][files_at..].fill(0);
         let mut packs = [Vec::new(), Vec::new()];
-        let pieces = plain
-            .iter()
-            .flat_map(|bytes| bytes.chunks(CHUNK_BYTES as usize));
-        let chunks: Vec<_> = pieces
-            .enumerate()
-            .map(|(n, piece)| pack(n, piece, &mut packs))
-            .collect();
-        let pages: Vec<_> = chunks
-            .chunks(PAGE_CHUNKS as usize)
-            .map(encode_page)
-            .collect();
-        let digests: Vec<_> = pages
-            .iter()
-            .map(|page| page.as_deref().map(Sha256::of))
-            .collect();
+        let pieces = plain.iter().flat_map(|bytes| bytes.chunks(CHUNK_BYTES as usize));
+        let chunks: Vec<_> =
+            pieces.enumerate().map(|(n, piece)| pack(n, piece, &mut packs)).collect();
+        let pages: Vec<_> = chunks.chunks(PAGE_CHUNKS as usize).map(encode_page).collect();
+        let digests: Vec<_> = pages.iter().map(|page| page.as_deref().map(Sha256::of)).collect();
         let root = encode_root(CHUNK_BYTES, chunks.len() as u64, PAGE_CHUNKS, &digests);
         let reference = IndexReference {
             root_bytes: root.len() as u64,
@@ -122,10 +110,8 @@ impl Image {
             chunks: chunks.len() as u64,
             page_chunks: PAGE_CHUNKS,
         };
-        let index: Vec<u8> = root
-            .into_iter()
-            .chain(pages.into_iter().flatten().flatten())
-            .collect();
+        let index: Vec<u8> =
+            root.into_iter().chain(pages.into_iter().flatten().flatten()).collect();
         let manifest = manifest(spec, Chance::new(name_seed), reference);
         let config = manifest.to_bytes();
         let signature = seal(
@@ -150,16 +136,8 @@ impl Image {
             version: spec.version,
             manifest: Sha256::of(&oci),
         };
-        let blobs = [oci, config, index, signature]
-            .into_iter()
-            .chain(packs)
-            .collect();
-        Self {
-            reference,
-            manifest,
-            plain,
-            blobs,
-        }
+        let blobs = [oci, config, index, signature].into_iter().chain(packs).collect();
+        Self { reference, manifest, plain, blobs }
     }
 }
 
@@ -221,20 +199,8 @@ fn manifest(spec: &ImageSpec, mut guids: Chance, index: IndexReference) -> Image
     let [esp, root, data] = spec.sizes_bytes;
     let mut partitions = vec![
         partition("esp", Role::Esp, ESP_TYPE, esp, FileSystemKind::Vfat),
-        partition(
-            "root",
-            Role::Root,
-            LINUX_ROOT_TYPE,
-            root,
-            FileSystemKind::Ext4,
-        ),
-        partition(
-            "data",
-            Role::Data,
-            LINUX_ROOT_TYPE,
-            data,
-            FileSystemKind::Xfs,
-        ),
+        partition("root", Role::Root, LINUX_ROOT_TYPE, root, FileSystemKind::Ext4),
+        partition("data", Role::Data, LINUX_ROOT_TYPE, data, FileSystemKind::Xfs),
     ];
     partitions[2].grow = spec.grow;
     let options = format!("root=PARTUUID={}", partitions[1].guid);
@@ -276,24 +242,12 @@ mod tests {
     #[test]
     fn an_image_has_zero_chunks_stored_chunks_and_a_short_last_one() {
         let image = Image::build(&ImageSpec::new("web", 1), &SigningKey::from_seed(&[1; 32]));
-        let chunks: Vec<_> = image
-            .plain
-            .iter()
-            .flat_map(|p| p.chunks(CHUNK_BYTES as usize))
-            .collect();
+        let chunks: Vec<_> =
+            image.plain.iter().flat_map(|p| p.chunks(CHUNK_BYTES as usize)).collect();
         assert_eq!(chunks.len(), 30);
-        let zero = chunks
-            .iter()
-            .filter(|chunk| chunk.iter().all(|&byte| byte == 0))
-            .count();
+        let zero = chunks.iter().filter(|chunk| chunk.iter().all(|&byte| byte == 0)).count();
         assert!((8..15).contains(&zero), "{zero} chunks are zero");
-        assert_eq!(
-            chunks.last().map(|chunk| chunk.len()),
-            Some(CHUNK_BYTES as usize / 2)
-        );
-        assert_eq!(
-            repave_image::ValidManifest::new(image.manifest).map(|_| ()),
-            Ok(())
-        );
+        assert_eq!(chunks.last().map(|chunk| chunk.len()), Some(CHUNK_BYTES as usize / 2));
+        assert_eq!(repave_image::ValidManifest::new(image.manifest).map(|_| ()), Ok(()));
     }
 }

@@ -17,28 +17,17 @@ pub struct Line {
 }
 
 fn is_gone(machine: &Machine) -> Result<(), LinkError> {
-    let gone = LinkError {
-        peer: "sim://".into(),
-        reason: "power is gone".into(),
-    };
-    if machine.events.is_cut() {
-        Err(gone)
-    } else {
-        Ok(())
-    }
+    let gone = LinkError { peer: "sim://".into(), reason: "power is gone".into() };
+    if machine.events.is_cut() { Err(gone) } else { Ok(()) }
 }
 
 impl Line {
     fn deliver(&self, machine: &mut Machine, bytes: &[u8]) {
         match machine.controller.hear(bytes, self.server) {
-            Err(reason) => machine
-                .watch
-                .violated("I11", &format!("status refused: {reason}")),
+            Err(reason) => machine.watch.violated("I11", &format!("status refused: {reason}")),
             Ok(status) => {
-                let line = format!(
-                    "status {} {:?} {:?}",
-                    status.sequence, status.side, status.standing
-                );
+                let line =
+                    format!("status {} {:?} {:?}", status.sequence, status.side, status.standing);
                 let status = status.clone();
                 machine.events.note(&line);
                 check::after(machine, &Step::Told { status: &status });
@@ -83,10 +72,7 @@ impl Link for Line {
             return Ok(bytes);
         }
         let reason = format!("{} bytes, the limit is {limit_bytes}", bytes.len());
-        Err(LinkError {
-            peer: source.into(),
-            reason,
-        })
+        Err(LinkError { peer: source.into(), reason })
     }
 
     fn blob_range(
@@ -98,8 +84,6 @@ impl Link for Line {
     ) -> Result<Vec<u8>, LinkError> {
         let machine = self.machine.borrow();
         is_gone(&machine)?;
-        machine
-            .controller
-            .blob(source, blob, offset_bytes, Some(length_bytes))
+        machine.controller.blob(source, blob, offset_bytes, Some(length_bytes))
     }
 }

@@ -98,11 +98,7 @@ impl Machine {
             self.media[disk].write(offset_bytes, bytes);
             check::after(
                 self,
-                &Step::Wrote {
-                    disk,
-                    offset_bytes,
-                    length_bytes: bytes.len() as u64,
-                },
+                &Step::Wrote { disk, offset_bytes, length_bytes: bytes.len() as u64 },
             );
         }
         match fate {

@@ -16,10 +16,7 @@ impl Switch {
         let broken = machine.broken_power.contains(&operation);
         let fate = machine.events.effect(operation);
         if fate != Fate::Happens || broken {
-            return Err(PowerError {
-                operation,
-                reason: "not permitted".into(),
-            });
+            return Err(PowerError { operation, reason: "not permitted".into() });
         }
         machine.exit = exit;
         Ok(())
@@ -38,10 +35,7 @@ impl Power for Switch {
     fn kexec(&mut self) -> Result<(), PowerError> {
         let loaded = self.0.borrow().loaded.clone();
         let Some(image) = loaded else {
-            return Err(PowerError {
-                operation: "kexec",
-                reason: "no kernel is loaded".into(),
-            });
+            return Err(PowerError { operation: "kexec", reason: "no kernel is loaded".into() });
         };
         self.act("kexec", Some(Exit::Kexec(image)))
     }

@@ -103,12 +103,8 @@ impl World {
     /// A server whose disk was just burned, with power off.
     pub fn new(spec: Spec) -> Self {
         let chance = Chance::new(spec.seed);
-        let mut media: Vec<_> = spec
-            .disks
-            .iter()
-            .enumerate()
-            .map(|(n, disk)| Medium::new(disk, n))
-            .collect();
+        let mut media: Vec<_> =
+            spec.disks.iter().enumerate().map(|(n, disk)| Medium::new(disk, n)).collect();
         burn(&mut media[0], &spec.disks[0]);
         let foreign =
             BTreeMap::from([("Boot0000".to_owned(), b"the firmware's own setup".to_vec())]);
@@ -129,11 +125,7 @@ impl World {
             side: Side::Default,
         };
         let machine = Rc::new(RefCell::new(machine));
-        Self {
-            machine,
-            spec,
-            place: Place::Off,
-        }
+        Self { machine, spec, place: Place::Off }
     }
 
     /// Puts an image into the library.
@@ -197,10 +189,7 @@ impl World {
         match exit {
             Some(Exit::Reboot) => self.place = Place::Off,
             Some(Exit::Kexec(image)) => {
-                let started = Started {
-                    disk: image.volume.disk,
-                    partition: image.volume.guid,
-                };
+                let started = Started { disk: image.volume.disk, partition: image.volume.guid };
                 self.place = self.start_target(started);
             }
             None => {}
@@ -224,9 +213,7 @@ impl World {
             self.step()?;
         }
         let machine = &mut *self.machine.borrow_mut();
-        machine
-            .watch
-            .violated("I12", &format!("after {STEPS} steps still not: {what}"));
+        machine.watch.violated("I12", &format!("after {STEPS} steps still not: {what}"));
         Err(check::violation(machine).expect("it was just put there"))
     }
 
@@ -244,13 +231,7 @@ impl World {
             standings.any(|standing| matches!(standing, Standing::Failed { .. }))
         };
         self.run_until("a failure is told", failed)?;
-        Ok(self
-            .machine
-            .borrow()
-            .controller
-            .last_fault()
-            .unwrap_or_default()
-            .to_owned())
+        Ok(self.machine.borrow().controller.last_fault().unwrap_or_default().to_owned())
     }
 
     /// Whether the last thing that the controller heard is that this generation is up.
@@ -272,11 +253,7 @@ impl World {
     /// its own from here on.
     pub fn fork(&self) -> Self {
         let machine = Rc::new(RefCell::new(self.machine.borrow().clone()));
-        let mut fork = Self {
-            machine,
-            spec: self.spec.clone(),
-            place: Place::Off,
-        };
+        let mut fork = Self { machine, spec: self.spec.clone(), place: Place::Off };
         fork.pull_plug();
         fork
     }
@@ -287,22 +264,14 @@ impl World {
         let root = &image.manifest.partitions[1];
         let (disk, at, _) = check::find(&machine, root.guid)?;
         let end = at + root.size_bytes;
-        file_in(
-            &machine.media[disk].durable_bytes(end - SETTINGS_BYTES..end),
-            path,
-        )
+        file_in(&machine.media[disk].durable_bytes(end - SETTINGS_BYTES..end), path)
     }
 
     /// The durable bytes of every disk and all variables: what must not change when nothing may.
     pub fn fingerprint(&self) -> Vec<Vec<u8>> {
         let machine = self.machine.borrow();
-        let disks = machine
-            .media
-            .iter()
-            .map(|m| m.durable_bytes(0..m.facts().size_bytes));
-        disks
-            .chain(machine.nvram.variables.values().cloned())
-            .collect()
+        let disks = machine.media.iter().map(|m| m.durable_bytes(0..m.facts().size_bytes));
+        disks.chain(machine.nvram.variables.values().cloned()).collect()
     }
 
     /// The bytes of the default partition.
@@ -324,21 +293,13 @@ impl World {
     /// How many events say this.
     pub fn count_events(&self, words: &str) -> usize {
         let machine = self.machine.borrow();
-        machine
-            .events
-            .lines()
-            .iter()
-            .filter(|line| line.ends_with(words))
-            .count()
+        machine.events.lines().iter().filter(|line| line.ends_with(words)).count()
     }
 
     /// Somebody other than the default side sets BootOrder.
     pub fn order_boot(&self, order: &[u16]) {
         let machine = &mut *self.machine.borrow_mut();
-        machine
-            .nvram
-            .variables
-            .insert("BootOrder".into(), numbers_to_bytes(order));
+        machine.nvram.variables.insert("BootOrder".into(), numbers_to_bytes(order));
         machine.watch.forget_order();
     }
 
@@ -372,10 +333,7 @@ impl World {
             }
             Some(started) => self.start_target(started),
             None => {
-                self.machine
-                    .borrow_mut()
-                    .watch
-                    .violated("I8", "nothing can be started");
+                self.machine.borrow_mut().watch.violated("I8", "nothing can be started");
                 Place::Off
             }
         }
@@ -390,24 +348,16 @@ impl World {
     fn start_target(&mut self, Started { disk, partition }: Started) -> Place {
         let machine = &mut *self.machine.borrow_mut();
         machine.side = Side::Target;
-        machine
-            .events
-            .note(&format!("target starts from {partition}"));
+        machine.events.note(&format!("target starts from {partition}"));
         check::after(machine, &Step::Boots { partition });
         match self.spec.conduct {
             TargetConduct::Panics => Place::Off,
-            TargetConduct::ComesUp => Place::Arriving {
-                disk,
-                boot: partition,
-            },
+            TargetConduct::ComesUp => Place::Arriving { disk, boot: partition },
         }
     }
 
     fn line(&self, server: ServerId) -> Line {
-        Line {
-            machine: Rc::clone(&self.machine),
-            server,
-        }
+        Line { machine: Rc::clone(&self.machine), server }
     }
 
     fn enter(&self) -> Place {
@@ -417,21 +367,14 @@ impl World {
         let home = match Home::enter(&mut disks, &mut firmware, &mut host, None) {
             Ok(home) => home,
             Err(failure) => {
-                self.machine
-                    .borrow_mut()
-                    .events
-                    .note(&format!("not at home: {}", failure.chain()));
+                self.machine.borrow_mut().events.note(&format!("not at home: {}", failure.chain()));
                 self.pause(PAUSE_MS);
                 return Place::Entering;
             }
         };
         let (burned, root_key, pool) = {
             let controller = &self.machine.borrow().controller;
-            (
-                controller.trust(),
-                controller.root_key(),
-                controller.pool.clone(),
-            )
+            (controller.trust(), controller.root_key(), controller.pool.clone())
         };
         let kept = home.journal.record().trust.clone().unwrap_or_default();
         let candidates = [burned.as_slice(), kept.as_bytes()];
@@ -475,11 +418,7 @@ impl World {
     /// Who the server is, by the key on its stable storage.
     pub fn server(&self) -> ServerId {
         let machine = self.machine.borrow();
-        let seed = machine
-            .watch
-            .record
-            .as_ref()
-            .map_or([0; 32], |r| *r.device_seed.expose());
+        let seed = machine.watch.record.as_ref().map_or([0; 32], |r| *r.device_seed.expose());
         ServerId::of(&SigningKey::from_seed(&seed).public())
     }
 
@@ -490,15 +429,10 @@ impl World {
             let machine = self.machine.borrow();
             let mut images = machine.controller.images.values();
             let sealed = machine.watch.record.as_ref().and_then(|r| r.seal.as_ref());
-            images
-                .find(|i| Some(i.reference.manifest) == sealed.map(|s| s.manifest))
-                .cloned()
+            images.find(|i| Some(i.reference.manifest) == sealed.map(|s| s.manifest)).cloned()
         };
         let Some(image) = image else {
-            self.machine
-                .borrow_mut()
-                .watch
-                .violated("I8", "a target without a seal runs");
+            self.machine.borrow_mut().watch.violated("I8", "a target without a seal runs");
             return Place::Off;
         };
         self.write_row(&image);
@@ -508,10 +442,7 @@ impl World {
         let config = self.target_file(&image, RESIDENT_CONFIG);
         let config = config.and_then(|bytes| strict_json::<ResidentConfig>(&bytes, 1 << 16).ok());
         let Some(config) = config else {
-            self.machine
-                .borrow_mut()
-                .watch
-                .violated("I3", "no resident in a running target");
+            self.machine.borrow_mut().watch.violated("I3", "no resident in a running target");
             return Place::Dark;
         };
         let mut disks = Drive::all(&self.machine);
@@ -546,11 +477,7 @@ impl World {
         }
         row[0] = row[0].wrapping_add(1);
         machine.watch.own_writes.push((disk, at, row.clone()));
-        if machine
-            .write(disk, at, &row)
-            .and_then(|()| machine.flush(disk))
-            .is_err()
-        {
+        if machine.write(disk, at, &row).and_then(|()| machine.flush(disk)).is_err() {
             machine.events.note("the row was not written");
         }
     }
@@ -584,10 +511,7 @@ impl World {
 
 /// Puts the burned image on a disk: its table is that of a smaller disk.
 fn burn(medium: &mut Medium, spec: &DiskSpec) {
-    let small = DiskSpec {
-        size_bytes: BURNED_BYTES,
-        ..spec.clone()
-    };
+    let small = DiskSpec { size_bytes: BURNED_BYTES, ..spec.clone() };
     let mut burned = Burner(Medium::new(&small, 0));
     let block_bytes = u64::from(spec.block_bytes);
     let mut chance = Chance::new(0);
@@ -611,10 +535,7 @@ fn burn(medium: &mut Medium, spec: &DiskSpec) {
     let guid = Guid::from_random([9; 16]);
     let table = Table::create(&mut burned, guid).and_then(|table| table.rewrite(guid, &entries, 0));
     let written = table.map(|table| table.write(&mut burned));
-    assert!(
-        matches!(written, Ok(Ok(()))),
-        "a fresh disk takes a table: {written:?}"
-    );
+    assert!(matches!(written, Ok(Ok(()))), "a fresh disk takes a table: {written:?}");
     medium.write(0, &burned.0.durable_bytes(0..BURNED_BYTES));
     medium.write(MIB, &esp_bytes(MIB, &mut Chance::new(0)));
     medium.flush();

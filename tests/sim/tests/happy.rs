@@ -25,10 +25,7 @@ fn a_server_is_purposed_in_milliseconds() {
     let generation = world.order_image(&web);
     sound(world.run_until_up(generation));
     println!("purposed in {} ms", started.elapsed().as_millis());
-    assert_eq!(
-        world.target_file(&web, "/etc/hostname").unwrap(),
-        b"web-1\n"
-    );
+    assert_eq!(world.target_file(&web, "/etc/hostname").unwrap(), b"web-1\n");
     assert_eq!(world.target_file(&web, "/etc/motd").unwrap(), b"hello\n");
     assert_eq!(world.default_partition(), before);
     assert_eq!(i9_controller_knows(&world.machine.borrow()), Ok(()));
@@ -59,10 +56,7 @@ fn a_server_that_is_what_it_should_be_boots_again_without_a_write_to_its_target(
     for cycle in 2..=5 {
         world.pull_plug();
         sound(world.step());
-        assert!(
-            !world.is_running_target(),
-            "a power cycle begins in default"
-        );
+        assert!(!world.is_running_target(), "a power cycle begins in default");
         sound(world.run_until("in the target", World::is_running_target));
         sound(world.run_until_up(generation));
         assert_eq!(world.row(&web).unwrap(), [cycle, b'r', b'o', b'w']);
@@ -78,25 +72,14 @@ fn a_web_server_becomes_a_database_and_a_newer_one() {
         sizes_bytes: [256 << 10, 1 << 20, 1 << 20],
         ..ImageSpec::new("db", 1)
     });
-    let newer = world.publish(&ImageSpec {
-        version: 2,
-        ..ImageSpec::new("db", 1)
-    });
+    let newer = world.publish(&ImageSpec { version: 2, ..ImageSpec::new("db", 1) });
     for image in [&web, &db, &newer, &web] {
         let generation = world.order_image(image);
         sound(world.run_until_up(generation));
-        assert_eq!(
-            world.row(image).unwrap(),
-            b"\x01row",
-            "a new target begins anew"
-        );
+        assert_eq!(world.row(image).unwrap(), b"\x01row", "a new target begins anew");
     }
     let machine = world.machine.borrow();
-    assert_eq!(
-        machine.nvram.variables.len(),
-        4,
-        "setup, default, target, order"
-    );
+    assert_eq!(machine.nvram.variables.len(), 4, "setup, default, target, order");
 }
 
 #[test]
@@ -117,10 +100,7 @@ fn auto_leaves_by_firmware_first_and_by_kexec_once_that_worked() {
 #[test]
 fn an_image_that_reports_nothing_is_done_when_it_was_left_for() {
     let mut world = World::new(Spec::new(5));
-    let tool = world.publish(&ImageSpec {
-        reports: Reports::None,
-        ..ImageSpec::new("memtest", 1)
-    });
+    let tool = world.publish(&ImageSpec { reports: Reports::None, ..ImageSpec::new("memtest", 1) });
     world.order_image(&tool);
     for _ in 0..5 {
         sound(world.run_until("in the target", World::is_running_target));
@@ -134,39 +114,26 @@ fn an_image_that_reports_nothing_is_done_when_it_was_left_for() {
 fn a_disk_with_4096_byte_blocks_takes_an_image_made_for_it() {
     let mut disk = DiskSpec::new("native", 8);
     disk.block_bytes = 4096;
-    let mut world = World::new(Spec {
-        disks: vec![disk],
-        ..Spec::new(6)
-    });
-    let web = world.publish(&ImageSpec {
-        block_bytes: 4096,
-        ..ImageSpec::new("web", 1)
-    });
+    let mut world = World::new(Spec { disks: vec![disk], ..Spec::new(6) });
+    let web = world.publish(&ImageSpec { block_bytes: 4096, ..ImageSpec::new("web", 1) });
     let generation = world.order_image(&web);
     sound(world.run_until_up(generation));
 }
 
 #[test]
 fn a_disk_burned_twice_gives_two_servers() {
-    let identities = [11, 12].map(|seed| {
-        let mut world = World::new(Spec::new(seed));
-        sound(world.run_until("at home", |world| {
-            !world.machine.borrow().controller.statuses.is_empty()
-        }));
-        let server = world.server();
-        let machine = world.machine.borrow();
-        let table = Table::read(&mut machine.media[0].durable()).unwrap();
-        assert!(
-            table.health.primary && table.health.backup,
-            "the backup moved to the end"
-        );
-        (
-            server,
-            table.disk_guid,
-            table.entries[0].guid,
-            table.entries[1].guid,
-        )
-    });
+    let identities =
+        [11, 12].map(|seed| {
+            let mut world = World::new(Spec::new(seed));
+            sound(world.run_until("at home", |world| {
+                !world.machine.borrow().controller.statuses.is_empty()
+            }));
+            let server = world.server();
+            let machine = world.machine.borrow();
+            let table = Table::read(&mut machine.media[0].durable()).unwrap();
+            assert!(table.health.primary && table.health.backup, "the backup moved to the end");
+            (server, table.disk_guid, table.entries[0].guid, table.entries[1].guid)
+        });
     let [one, other] = identities;
     assert_ne!(one.0, other.0);
     assert_ne!(one.1, other.1);
@@ -180,10 +147,7 @@ fn a_partition_that_grows_never_shrinks_below_its_image() {
     // few blocks of it: what is rounded down must not be taken from the image.
     let mut disk = DiskSpec::new("odd", 6);
     disk.size_bytes += 512 << 10;
-    let mut world = World::new(Spec {
-        disks: vec![disk],
-        ..Spec::new(13)
-    });
+    let mut world = World::new(Spec { disks: vec![disk], ..Spec::new(13) });
     let web = world.publish(&ImageSpec {
         sizes_bytes: [512 << 10, 1 << 20, (1 << 20) + (256 << 10)],
         ..ImageSpec::new("web", 1)

@@ -25,12 +25,8 @@ fn last_stage(world: &World) -> Option<Stage> {
 /// A server in default that has accepted an order and answered it.
 fn staying(seed: u64) -> World {
     let mut world = World::new(Spec::new(seed));
-    world.order(Order::Stay {
-        reason: "maintenance".into(),
-    });
-    sound(world.run_until("staying", |world| {
-        world.machine.borrow().controller.statuses.len() > 2
-    }));
+    world.order(Order::Stay { reason: "maintenance".into() });
+    sound(world.run_until("staying", |world| world.machine.borrow().controller.statuses.len() > 2));
     world
 }
 
@@ -43,16 +39,9 @@ fn every_hostile_answer_is_refused_by_name_and_changes_nothing() {
         sound(world.step());
         assert!(world.fingerprint() == before, "{lie:?} changed something");
         sound(world.step());
-        assert!(
-            world.fingerprint() == before,
-            "{lie:?} changed something later"
-        );
+        assert!(world.fingerprint() == before, "{lie:?} changed something later");
         if let Some(code) = lie.code() {
-            assert_eq!(
-                world.machine.borrow().controller.last_fault(),
-                Some(code),
-                "{lie:?}"
-            );
+            assert_eq!(world.machine.borrow().controller.last_fault(), Some(code), "{lie:?}");
         }
         sound(world.step());
         assert_eq!(i9_controller_knows(&world.machine.borrow()), Ok(()));
@@ -105,10 +94,7 @@ fn without_sources_the_failure_is_told_until_they_are_back() {
 
 #[test]
 fn a_target_that_never_comes_up_is_reported_and_left_alone_after_its_attempts() {
-    let spec = Spec {
-        conduct: TargetConduct::Panics,
-        ..Spec::new(5)
-    };
+    let spec = Spec { conduct: TargetConduct::Panics, ..Spec::new(5) };
     let mut world = World::new(spec);
     let web = world.publish(&ImageSpec::new("web", 1));
     world.order_image(&web);
@@ -116,10 +102,7 @@ fn a_target_that_never_comes_up_is_reported_and_left_alone_after_its_attempts() 
         sound(world.step());
     }
     let machine = world.machine.borrow();
-    assert_eq!(
-        machine.watch.departures,
-        u64::from(repave_core::agent::ATTEMPTS)
-    );
+    assert_eq!(machine.watch.departures, u64::from(repave_core::agent::ATTEMPTS));
     assert_eq!(machine.controller.last_fault(), Some("target-not-up"));
     assert_eq!(i9_controller_knows(&machine), Ok(()));
 }
@@ -162,28 +145,16 @@ fn a_disk_that_kept_other_bytes_is_found_out_and_written_again() {
 
 #[test]
 fn firmware_that_fails_or_forgets_is_reported_and_nothing_is_left_for() {
-    let forgets = |name: &str| Quirks {
-        forgets: vec![name.into()],
-        ..Quirks::default()
-    };
+    let forgets = |name: &str| Quirks { forgets: vec![name.into()], ..Quirks::default() };
     let cases = [
-        Quirks {
-            is_full: true,
-            ..Quirks::default()
-        },
-        Quirks {
-            is_read_only: true,
-            ..Quirks::default()
-        },
+        Quirks { is_full: true, ..Quirks::default() },
+        Quirks { is_read_only: true, ..Quirks::default() },
         forgets("BootNext"),
         forgets("Boot0002"),
         forgets("BootOrder"),
     ];
     for quirks in cases {
-        let mut world = World::new(Spec {
-            quirks: quirks.clone(),
-            ..Spec::new(9)
-        });
+        let mut world = World::new(Spec { quirks: quirks.clone(), ..Spec::new(9) });
         let web = world.publish(&ImageSpec::new("web", 1));
         let generation = world.order_image(&web);
         assert_eq!(sound(world.run_until_failed()), "firmware", "{quirks:?}");
@@ -195,14 +166,8 @@ fn firmware_that_fails_or_forgets_is_reported_and_nothing_is_left_for() {
 
 #[test]
 fn firmware_that_drops_what_is_not_in_boot_order_does_not_harm() {
-    let quirks = Quirks {
-        drops_unordered_entries: true,
-        ..Quirks::default()
-    };
-    let mut world = World::new(Spec {
-        quirks,
-        ..Spec::new(10)
-    });
+    let quirks = Quirks { drops_unordered_entries: true, ..Quirks::default() };
+    let mut world = World::new(Spec { quirks, ..Spec::new(10) });
     world.order_boot(&[0]);
     for name in ["web", "db"] {
         let image = world.publish(&ImageSpec::new(name, 1));
@@ -224,11 +189,7 @@ fn firmware_that_forgets_to_forget_boot_next_stops_the_unsealing() {
     let generation = world.order_image(&db);
     sound(world.run_until("the order is taken", |world| {
         let machine = world.machine.borrow();
-        machine
-            .controller
-            .statuses
-            .last()
-            .is_some_and(|s| s.generation == Some(generation))
+        machine.controller.statuses.last().is_some_and(|s| s.generation == Some(generation))
     }));
     assert_eq!(sound(world.run_until_failed()), "firmware");
     let machine = &world.machine;
@@ -239,14 +200,8 @@ fn firmware_that_forgets_to_forget_boot_next_stops_the_unsealing() {
 
 #[test]
 fn a_failure_that_was_got_over_is_not_told_again() {
-    let quirks = Quirks {
-        forgets: vec!["BootNext".into()],
-        ..Quirks::default()
-    };
-    let mut world = World::new(Spec {
-        quirks,
-        ..Spec::new(15)
-    });
+    let quirks = Quirks { forgets: vec!["BootNext".into()], ..Quirks::default() };
+    let mut world = World::new(Spec { quirks, ..Spec::new(15) });
     let web = world.publish(&ImageSpec::new("web", 1));
     let generation = world.order_image(&web);
     assert_eq!(sound(world.run_until_failed()), "firmware");
@@ -258,12 +213,7 @@ fn a_failure_that_was_got_over_is_not_told_again() {
     let machine = world.machine.borrow();
     let again = &machine.controller.statuses[heard..];
     assert!(!again.is_empty());
-    assert!(
-        !again
-            .iter()
-            .any(|s| matches!(s.standing, Standing::Failed { .. })),
-        "{again:?}"
-    );
+    assert!(!again.iter().any(|s| matches!(s.standing, Standing::Failed { .. })), "{again:?}");
 }
 
 #[test]
@@ -271,9 +221,7 @@ fn a_device_error_does_not_keep_a_server_from_staying() {
     for number in 0..20 {
         let mut world = World::new(Spec::new(16));
         world.machine.borrow_mut().events.fail_at(number);
-        world.order(Order::Stay {
-            reason: "maintenance".into(),
-        });
+        world.order(Order::Stay { reason: "maintenance".into() });
         sound(world.run_until("staying", |world| {
             world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
         }));
@@ -320,11 +268,7 @@ fn a_journal_that_a_target_wrote_to_is_at_worst_ignored() {
     let newer = usize::from(sequence(&slots[1]) > sequence(&slots[0]));
     let length = u64::from_le_bytes(slots[newer][16..24].try_into().unwrap()) as usize;
     let record = &slots[newer][32..32 + length];
-    for hostile in [
-        frame(u64::MAX, record),
-        frame(1 << 40, b"{}"),
-        frame(1 << 40, b"not JSON"),
-    ] {
+    for hostile in [frame(u64::MAX, record), frame(1 << 40, b"{}"), frame(1 << 40, b"not JSON")] {
         let mut world = world.fork();
         {
             let medium = &mut world.machine.borrow_mut().media[0];
@@ -376,16 +320,13 @@ fn a_device_error_while_sealing_leaves_no_unsealed_esp() {
         let configured = |world: &World| {
             matches!(
                 world.machine.borrow().controller.last_standing(),
-                Some(Standing::Purposing {
-                    stage: Stage::Configured,
-                    ..
-                })
+                Some(Standing::Purposing { stage: Stage::Configured, .. })
             )
         };
         // A step ends with this stage only if the sealing failed.
-        sound(world.run_until("sealed, or not", |world| {
-            configured(world) || world.is_up(generation)
-        }));
+        sound(
+            world.run_until("sealed, or not", |world| configured(world) || world.is_up(generation)),
+        );
         if !configured(&world) {
             continue;
         }

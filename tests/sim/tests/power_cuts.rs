@@ -32,11 +32,7 @@ fn check(world: &World, generation: Generation) {
     for number in before..after {
         run(Some(number));
     }
-    println!(
-        "{} cuts in {} ms",
-        after - before,
-        started.elapsed().as_millis()
-    );
+    println!("{} cuts in {} ms", after - before, started.elapsed().as_millis());
 }
 
 /// A server that runs `first` and is ordered to run `second`.
@@ -61,10 +57,7 @@ fn first_boot_and_first_purposing() {
 
 #[test]
 fn a_change_of_purpose() {
-    let db = ImageSpec {
-        sizes_bytes: [256 << 10, 1 << 20, 1 << 20],
-        ..ImageSpec::new("db", 1)
-    };
+    let db = ImageSpec { sizes_bytes: [256 << 10, 1 << 20, 1 << 20], ..ImageSpec::new("db", 1) };
     check_change(&ImageSpec::new("web", 1), &db);
 }
 
@@ -76,10 +69,8 @@ fn a_newer_version_in_the_same_place() {
 #[test]
 fn no_torn_unsealing_leaves_an_esp_before_a_ruin() {
     let mut world = World::new(Spec::new(23));
-    let (web, db) = (
-        world.publish(&ImageSpec::new("web", 1)),
-        world.publish(&ImageSpec::new("db", 1)),
-    );
+    let (web, db) =
+        (world.publish(&ImageSpec::new("web", 1)), world.publish(&ImageSpec::new("db", 1)));
     let generation = world.order_image(&web);
     if let Err(violation) = world.run_until_up(generation) {
         panic!("{violation}");

@@ -33,11 +33,7 @@ impl Bench {
             logical_block_bytes: BLOCK as u32,
             ..Facts::default()
         };
-        Self {
-            facts,
-            bytes,
-            flushed: Vec::new(),
-        }
+        Self { facts, bytes, flushed: Vec::new() }
     }
 
     fn with(disk: Guid, entries: &[Entry]) -> Self {
@@ -134,10 +130,7 @@ fn world() -> World {
         DiskSpec::new("third", 8),
         DiskSpec::new("fourth", 8),
     ];
-    World::new(Spec {
-        disks,
-        ..Spec::new(1)
-    })
+    World::new(Spec { disks, ..Spec::new(1) })
 }
 
 /// How a purpose for the first disk is refused while `second` is the second.
@@ -159,10 +152,7 @@ const fn slot(number: usize) -> usize {
     (number - 1) * 128
 }
 
-const BOTH: Health = Health {
-    primary: true,
-    backup: true,
-};
+const BOTH: Health = Health { primary: true, backup: true };
 
 #[test]
 fn a_good_copy_is_never_the_first_to_be_overwritten() {
@@ -170,30 +160,20 @@ fn a_good_copy_is_never_the_first_to_be_overwritten() {
         let mut bench = server();
         bench.bytes[damaged + 20] ^= 1;
         let table = bench.table().unwrap();
-        let health = Health {
-            primary: primary_is_good,
-            backup: !primary_is_good,
-        };
+        let health = Health { primary: primary_is_good, backup: !primary_is_good };
         assert_eq!(table.health, health);
         let entries = &table.entries[..2];
         let rewrite = table.rewrite(table.disk_guid, entries, 2).unwrap();
         rewrite.write(&mut bench).unwrap();
         let [between, after] = <[_; 2]>::try_from(bench.flushed.clone()).unwrap();
-        let good = if primary_is_good {
-            0
-        } else {
-            BACKUP - ARRAY_BYTES
-        };
+        let good = if primary_is_good { 0 } else { BACKUP - ARRAY_BYTES };
         let good = good..good + ARRAY_BYTES + BLOCK;
         let before = {
             let mut bench = server();
             bench.bytes[damaged + 20] ^= 1;
             bench.bytes
         };
-        assert!(
-            between[good.clone()] == before[good],
-            "the good copy went first"
-        );
+        assert!(between[good.clone()] == before[good], "the good copy went first");
         let table = Bench::new(after).table().unwrap();
         assert_eq!((table.health, table.entries.len()), (BOTH, 2));
     }
@@ -273,10 +253,7 @@ fn a_default_side_that_shares_blocks_is_refused() {
             array[slot(number) + 32..][..8].copy_from_slice(&first_lba.to_le_bytes());
         });
         let refused = DefaultSide::find(&mut [Box::new(bench)], Some(guid(1))).unwrap_err();
-        assert!(
-            matches!(refused, NoDefaultSide::Overlap { .. }),
-            "{refused}"
-        );
+        assert!(matches!(refused, NoDefaultSide::Overlap { .. }), "{refused}");
         assert!(refused.to_string().contains(words), "{refused}");
     }
 }
@@ -284,12 +261,8 @@ fn a_default_side_that_shares_blocks_is_refused() {
 #[test]
 fn partitions_that_the_kernel_held_on_to_are_read_again_by_the_next_run() {
     let mut world = World::new(Spec::new(1));
-    world.order(Order::Stay {
-        reason: "maintenance".into(),
-    });
-    sound(world.run_until("staying", |world| {
-        world.machine.borrow().controller.statuses.len() > 2
-    }));
+    world.order(Order::Stay { reason: "maintenance".into() });
+    sound(world.run_until("staying", |world| world.machine.borrow().controller.statuses.len() > 2));
     let web = world.publish(&ImageSpec::new("web", 1));
     world.machine.borrow_mut().holds_partitions = true;
     let generation = world.order_image(&web);
@@ -307,11 +280,7 @@ fn partitions_that_the_kernel_held_on_to_are_read_again_by_the_next_run() {
 fn a_file_system_of_the_image_on_another_disk_is_refused() {
     let mut world = world();
     let web = world.publish(&ImageSpec::new("web", 1));
-    let uuid = &web.manifest.partitions[0]
-        .file_system
-        .as_ref()
-        .unwrap()
-        .uuid;
+    let uuid = &web.manifest.partitions[0].file_system.as_ref().unwrap().uuid;
     let id = u32::from_str_radix(&uuid.replace('-', ""), 16).unwrap();
     let mut bench = Bench::with(guid(77), &[entry(1, "old", 2048), entry(2, "esp", 4000)]);
     // A boot sector of FAT32: jump, sector and cluster size, reserved sectors, FATs, medium.
@@ -341,10 +310,7 @@ fn a_target_that_is_there_twice_is_not_guessed() {
     let mut world = world();
     let web = world.publish(&ImageSpec::new("web", 1));
     let mut purpose = World::purpose(&web);
-    purpose.disk = Some(DiskSelector {
-        serial: Some("third".into()),
-        ..DiskSelector::default()
-    });
+    purpose.disk = Some(DiskSelector { serial: Some("third".into()), ..DiskSelector::default() });
     let generation = world.order(Order::Purpose(Box::new(purpose)));
     sound(world.run_until_up(generation));
     {

@@ -141,10 +141,7 @@ fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, String)>, FirmwareError
 }
 
 fn find(known: &[(u16, String)], wanted: &str) -> Option<u16> {
-    known
-        .iter()
-        .find(|(_, description)| description == wanted)
-        .map(|(number, _)| *number)
+    known.iter().find(|(_, description)| description == wanted).map(|(number, _)| *number)
 }
 
 fn ensure(
@@ -164,13 +161,11 @@ fn ensure(
 fn free_number(firmware: &mut dyn Firmware) -> Result<u16, FirmwareError> {
     let names = firmware.names()?;
     let taken = |number: &u16| names.contains(&entry_name(*number));
-    (0..=u16::MAX)
-        .find(|number| !taken(number))
-        .ok_or_else(|| FirmwareError {
-            name: "Boot####".into(),
-            operation: "write",
-            reason: "all 65,536 numbers are taken".into(),
-        })
+    (0..=u16::MAX).find(|number| !taken(number)).ok_or_else(|| FirmwareError {
+        name: "Boot####".into(),
+        operation: "write",
+        reason: "all 65,536 numbers are taken".into(),
+    })
 }
 
 fn ensure_order(

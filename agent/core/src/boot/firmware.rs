@@ -42,11 +42,7 @@ impl Method for Firmware {
                 options: boot.options.clone(),
             },
         )?;
-        Ok(persist(
-            edges.firmware,
-            BOOT_NEXT,
-            &numbers_to_bytes(&[number]),
-        )?)
+        Ok(persist(edges.firmware, BOOT_NEXT, &numbers_to_bytes(&[number]))?)
     }
 
     fn leave(&self, edges: &mut Edges<'_>) -> Result<(), Failure> {

@@ -33,9 +33,7 @@ impl Method for Kexec {
             found: "without the partition of its kernel".into(),
         };
         let kexec = target.seal.boot.kexec.as_ref().ok_or_else(missing)?;
-        let volume = target
-            .volume(kexec.partition, &kexec.file_system)
-            .ok_or_else(missing)?;
+        let volume = target.volume(kexec.partition, &kexec.file_system).ok_or_else(missing)?;
         let image = KexecImage {
             volume,
             kernel: kexec.kernel.clone(),

@@ -82,12 +82,7 @@ pub fn arm(
 ) -> Result<Armed, Failure> {
     let seal = sealed.seal();
     let (disk, table) = find_disk(seal, edges)?;
-    let target = Target {
-        seal,
-        default,
-        disk,
-        table,
-    };
+    let target = Target { seal, default, disk, table };
     let mut failure = None;
     for method in METHODS {
         if skip.contains(&method.name()) || !method.applies(seal, came_up) {
@@ -110,10 +105,7 @@ pub fn arm(
 /// The one disk that the seal names and that still has the boot partition. Two of them refuse: one
 /// is a copy, and nobody here can tell which.
 fn find_disk(seal: &Seal, edges: &mut Edges<'_>) -> Result<(usize, Table), Failure> {
-    let not_sealed = |found| Failure::NotSealed {
-        wanted: seal.generation,
-        found,
-    };
+    let not_sealed = |found| Failure::NotSealed { wanted: seal.generation, found };
     let mut found: Option<(usize, Table, String)> = None;
     for (number, disk) in edges.disks.iter_mut().enumerate() {
         if let Ok(table) = Table::read(disk.as_mut())

@@ -85,41 +85,31 @@ impl LoadOption {
         }
         let path_bytes = usize::from(u16::from_le_bytes(take(&mut rest)?));
         let description = take_text(&mut rest)?;
-        let (mut path, options) = rest.split_at_checked(path_bytes).ok_or(BadLoadOption {
-            reason: "device path runs past the end",
-        })?;
+        let (mut path, options) = rest
+            .split_at_checked(path_bytes)
+            .ok_or(BadLoadOption { reason: "device path runs past the end" })?;
 
         if take(&mut path)? != [MEDIA, HARD_DRIVE]
             || take(&mut path)? != [HARD_DRIVE_BYTES as u8, 0]
         {
-            return Err(BadLoadOption {
-                reason: "does not begin with a hard-drive node",
-            });
+            return Err(BadLoadOption { reason: "does not begin with a hard-drive node" });
         }
         let partition_number = u32::from_le_bytes(take(&mut path)?);
         let first_lba = u64::from_le_bytes(take(&mut path)?);
         let blocks = u64::from_le_bytes(take(&mut path)?);
         let partition = Guid::from_disk_bytes(take(&mut path)?);
         if take(&mut path)? != [FORMAT_GPT, SIGNATURE_GUID] {
-            return Err(BadLoadOption {
-                reason: "partition is not named by GUID",
-            });
+            return Err(BadLoadOption { reason: "partition is not named by GUID" });
         }
         if take(&mut path)? != [MEDIA, FILE_PATH] {
-            return Err(BadLoadOption {
-                reason: "no file path follows the partition",
-            });
+            return Err(BadLoadOption { reason: "no file path follows the partition" });
         }
         let _length: [u8; 2] = take(&mut path)?;
         let file = take_text(&mut path)?;
         if path != END {
-            return Err(BadLoadOption {
-                reason: "device path does not end after the file",
-            });
+            return Err(BadLoadOption { reason: "device path does not end after the file" });
         }
-        let options = text(options).ok_or(BadLoadOption {
-            reason: "options are not text",
-        })?;
+        let options = text(options).ok_or(BadLoadOption { reason: "options are not text" })?;
         Ok(Self {
             description,
             partition_number,
@@ -146,9 +136,8 @@ fn utf16(text: &str, end: bool) -> Vec<u8> {
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BadLoadOption> {
-    let (first, others) = rest.split_first_chunk().ok_or(BadLoadOption {
-        reason: "ends too early",
-    })?;
+    let (first, others) =
+        rest.split_first_chunk().ok_or(BadLoadOption { reason: "ends too early" })?;
     *rest = others;
     Ok(*first)
 }
@@ -159,32 +148,19 @@ fn take_text(rest: &mut &[u8]) -> Result<String, BadLoadOption> {
         match u16::from_le_bytes(take(rest)?) {
             0 => break,
             _ if units.len() == TEXT_UNITS => {
-                return Err(BadLoadOption {
-                    reason: "text is too long",
-                });
+                return Err(BadLoadOption { reason: "text is too long" });
             }
             unit => units.push(unit),
         }
     }
-    String::from_utf16(&units).map_err(|_| BadLoadOption {
-        reason: "text is not UTF-16",
-    })
+    String::from_utf16(&units).map_err(|_| BadLoadOption { reason: "text is not UTF-16" })
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
-    let units: Vec<u16> = bytes
-        .chunks_exact(2)
-        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
-        .collect();
-    let length = units
-        .iter()
-        .position(|&unit| unit == 0)
-        .unwrap_or(units.len());
-    bytes
-        .len()
-        .is_multiple_of(2)
-        .then(|| String::from_utf16(&units[..length]).ok())
-        .flatten()
+    let units: Vec<u16> =
+        bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect();
+    let length = units.iter().position(|&unit| unit == 0).unwrap_or(units.len());
+    bytes.len().is_multiple_of(2).then(|| String::from_utf16(&units[..length]).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -207,11 +183,7 @@ mod tests {
     fn survives_the_round_trip() {
         let bytes = example().to_bytes();
         assert_eq!(LoadOption::from_bytes(&bytes), Ok(example()));
-        assert_eq!(
-            bytes[..6],
-            [1, 0, 0, 0, 76, 0],
-            "attributes and device path length"
-        );
+        assert_eq!(bytes[..6], [1, 0, 0, 0, 76, 0], "attributes and device path length");
     }
 
     #[test]
@@ -221,15 +193,10 @@ mod tests {
         assert!(LoadOption::from_bytes(&inactive).is_err());
         let mut expanded = example().to_bytes();
         let path_at = 6 + 2 * ("Repave target".len() + 1);
-        expanded.splice(
-            path_at..path_at,
-            [0x02, 0x01, 0x0c, 0x00, 0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0],
-        );
+        expanded
+            .splice(path_at..path_at, [0x02, 0x01, 0x0c, 0x00, 0xd0, 0x41, 0x03, 0x0a, 0, 0, 0, 0]);
         for bytes in [inactive, expanded] {
-            assert_eq!(
-                LoadOption::description_of(&bytes).as_deref(),
-                Ok("Repave target")
-            );
+            assert_eq!(LoadOption::description_of(&bytes).as_deref(), Ok("Repave target"));
         }
         assert!(LoadOption::description_of(&example().to_bytes()[..9]).is_err());
     }
@@ -238,12 +205,7 @@ mod tests {
     fn every_truncation_is_refused_or_loses_only_options() {
         let whole = example();
         let bytes = whole.to_bytes();
-        let options_at = LoadOption {
-            options: String::new(),
-            ..whole.clone()
-        }
-        .to_bytes()
-        .len();
+        let options_at = LoadOption { options: String::new(), ..whole.clone() }.to_bytes().len();
         for end in 0..bytes.len() {
             match LoadOption::from_bytes(&bytes[..end]) {
                 Err(_) => {}

@@ -10,32 +10,19 @@ pub fn entry_name(number: u16) -> String {
 
 /// The numbers in a BootOrder or BootNext value; an odd last byte is dropped.
 pub fn numbers_from_bytes(bytes: &[u8]) -> Vec<u16> {
-    bytes
-        .chunks_exact(2)
-        .take(ENTRIES)
-        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-        .collect()
+    bytes.chunks_exact(2).take(ENTRIES).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 /// The value of a BootOrder or BootNext with these numbers.
 pub fn numbers_to_bytes(numbers: &[u16]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect()
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 
 /// The order with `default` at the head and `target`, if any, at the tail; all others stay as and
 /// where they are. Firmware that drops entries not in BootOrder thus leaves the target's alone.
 pub fn with_default_first(order: &[u16], default: u16, target: Option<u16>) -> Vec<u16> {
-    let foreign = order
-        .iter()
-        .copied()
-        .filter(|&n| n != default && Some(n) != target);
-    std::iter::once(default)
-        .chain(foreign)
-        .chain(target.filter(|&n| n != default))
-        .collect()
+    let foreign = order.iter().copied().filter(|&n| n != default && Some(n) != target);
+    std::iter::once(default).chain(foreign).chain(target.filter(|&n| n != default)).collect()
 }
 
 #[cfg(test)]

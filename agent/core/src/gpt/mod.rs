@@ -164,10 +164,7 @@ impl Table {
             disk: facts.name.clone(),
             disk_guid,
             entries: Vec::new(),
-            health: Health {
-                primary: false,
-                backup: false,
-            },
+            health: Health { primary: false, backup: false },
             block_bytes,
             blocks: facts.size_bytes / block_bytes,
             window,
@@ -213,9 +210,7 @@ impl Table {
             config(self.block_bytes).create_from_device(window, None)
         };
         let mut made = opened.map_err(fail)?;
-        let numbered = (1..)
-            .zip(entries.iter().map(Entry::to_crate))
-            .collect::<BTreeMap<_, _>>();
+        let numbered = (1..).zip(entries.iter().map(Entry::to_crate)).collect::<BTreeMap<_, _>>();
         made.update_guid(Some(Uuid::from_bytes_le(*disk_guid.as_disk_bytes())));
         made.update_partitions(numbered).map_err(fail)?;
         let window = made.write().map_err(fail)?;
@@ -239,10 +234,8 @@ impl Table {
             |entry: &Entry| entry.first_lba <= entry.last_lba && entry.last_lba < self.blocks;
         match entries.iter().find(|entry| !fits(entry)) {
             None => Ok(()),
-            Some(entry) => Err(self.unusable(format!(
-                "{entry} is not a range of the disk's {} blocks",
-                self.blocks
-            ))),
+            Some(entry) => Err(self
+                .unusable(format!("{entry} is not a range of the disk's {} blocks", self.blocks))),
         }
     }
 
@@ -253,9 +246,9 @@ impl Table {
         let mut free_lba = self.first_usable_lba();
         for entry in spans {
             if entry.first_lba < free_lba {
-                return Err(self.unusable(format!(
-                    "{entry} overlaps what lies before block {free_lba}"
-                )));
+                return Err(
+                    self.unusable(format!("{entry} overlaps what lies before block {free_lba}"))
+                );
             }
             free_lba = entry.last_lba + 1;
         }
@@ -263,26 +256,14 @@ impl Table {
     }
 
     fn unusable(&self, reason: String) -> GptError {
-        GptError::Unusable {
-            disk: self.disk.clone(),
-            reason,
-        }
+        GptError::Unusable { disk: self.disk.clone(), reason }
     }
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            number,
-            name,
-            first_lba,
-            last_lba,
-            ..
-        } = self;
-        write!(
-            f,
-            "partition {number} {name:?} at blocks {first_lba}-{last_lba}"
-        )
+        let Self { number, name, first_lba, last_lba, .. } = self;
+        write!(f, "partition {number} {name:?} at blocks {first_lba}-{last_lba}")
     }
 }
 
@@ -312,10 +293,7 @@ impl Entry {
     fn to_crate(&self) -> Partition {
         let type_guid = Uuid::from_bytes_le(*self.type_guid.as_disk_bytes());
         Partition {
-            part_type_guid: Type {
-                guid: type_guid,
-                os: OperatingSystem::None,
-            },
+            part_type_guid: Type { guid: type_guid, os: OperatingSystem::None },
             part_guid: Uuid::from_bytes_le(*self.guid.as_disk_bytes()),
             first_lba: self.first_lba,
             last_lba: self.last_lba,
@@ -326,20 +304,11 @@ impl Entry {
 }
 
 fn config(block_bytes: u64) -> GptConfig {
-    let block = if block_bytes == 4096 {
-        LogicalBlockSize::Lb4096
-    } else {
-        LogicalBlockSize::Lb512
-    };
-    GptConfig::new()
-        .writable(true)
-        .logical_block_size(block)
-        .change_partition_count(true)
+    let block =
+        if block_bytes == 4096 { LogicalBlockSize::Lb4096 } else { LogicalBlockSize::Lb512 };
+    GptConfig::new().writable(true).logical_block_size(block).change_partition_count(true)
 }
 
 fn unusable(disk: &str, error: gpt::GptError) -> GptError {
-    GptError::Unusable {
-        disk: disk.into(),
-        reason: error.to_string(),
-    }
+    GptError::Unusable { disk: disk.into(), reason: error.to_string() }
 }

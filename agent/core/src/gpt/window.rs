@@ -60,20 +60,11 @@ impl Window {
         let mut head = vec![0; 2 * block_bytes + array];
         let mut tail = vec![0; array + block_bytes];
         if size_bytes < (head.len() + tail.len()) as u64 {
-            return Err(GptError::TooSmall {
-                disk: facts.name.clone(),
-                size_bytes,
-            });
+            return Err(GptError::TooSmall { disk: facts.name.clone(), size_bytes });
         }
         disk.read(0, &mut head)?;
         disk.read(size_bytes - tail.len() as u64, &mut tail)?;
-        Ok(Self {
-            block_bytes,
-            size_bytes,
-            position: 0,
-            head,
-            tail,
-        })
+        Ok(Self { block_bytes, size_bytes, position: 0, head, tail })
     }
 
     /// Blanks each header that is not whole, and a backup that is not the primary's copy: of two
@@ -83,11 +74,7 @@ impl Window {
         let last_lba = self.size_bytes / block as u64 - 1;
         let array_blocks = (self.tail.len() / block - 1) as u64;
         let usable = 2 + array_blocks..=last_lba - array_blocks - 1;
-        let spot = |header, array| Spot {
-            header,
-            array,
-            usable: usable.clone(),
-        };
+        let spot = |header, array| Spot { header, array, usable: usable.clone() };
         let array = ARRAY_BYTES as usize;
         let (mbr_and_header, head_array) = self.head.split_at_mut(2 * block);
         let (tail_array, backup_header) = self.tail.split_at_mut(array_blocks as usize * block);
@@ -126,18 +113,13 @@ impl Window {
     pub(super) fn same_entries(&self, other: &Self, count: usize) -> bool {
         let from = 2 * self.block_bytes;
         let to = from + count * ENTRY_BYTES;
-        self.own_array(count)
-            .is_some_and(|own| own == &other.head[from..to])
+        self.own_array(count).is_some_and(|own| own == &other.head[from..to])
     }
 
     /// The first `count` entries of whichever array is whole.
     fn own_array(&self, count: usize) -> Option<&[u8]> {
         let blank = self.head[self.block_bytes..][..8] == [0; 8];
-        let array = if blank {
-            &self.tail[..]
-        } else {
-            &self.head[2 * self.block_bytes..]
-        };
+        let array = if blank { &self.tail[..] } else { &self.head[2 * self.block_bytes..] };
         array.get(..count * ENTRY_BYTES)
     }
 
@@ -155,10 +137,7 @@ impl Window {
         } else if self.position >= tail_start && self.position < self.size_bytes {
             Ok(&mut self.tail[(self.position - tail_start) as usize..])
         } else {
-            let reason = format!(
-                "partition table points to byte {}, outside it",
-                self.position
-            );
+            let reason = format!("partition table points to byte {}, outside it", self.position);
             Err(Error::new(ErrorKind::InvalidData, reason))
         }
     }
@@ -178,11 +157,7 @@ fn judge(header: &[u8], array: &[u8], spot: &Spot) -> Found {
     let (alternate_lba, is_primary) = (u64_at(header, 32), spot.header == 1);
     let (first_lba, last_lba) = (u64_at(header, 40), u64_at(header, 48));
     let is_ours = header_bytes == HEADER_BYTES
-        && if is_primary {
-            alternate_lba > 1
-        } else {
-            alternate_lba == 1
-        }
+        && if is_primary { alternate_lba > 1 } else { alternate_lba == 1 }
         && first_lba <= last_lba
         && spot.usable.contains(&first_lba)
         && spot.usable.contains(&last_lba)
@@ -192,11 +167,7 @@ fn judge(header: &[u8], array: &[u8], spot: &Spot) -> Found {
     if !is_ours {
         return Found::Foreign;
     }
-    if u32_at(header, 88) == crc32fast::hash(array) {
-        Found::Whole
-    } else {
-        Found::Nothing
-    }
+    if u32_at(header, 88) == crc32fast::hash(array) { Found::Whole } else { Found::Nothing }
 }
 
 /// Whether two whole headers are of one table: the disk's GUID and the array's checksum.

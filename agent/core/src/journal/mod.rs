@@ -58,22 +58,12 @@ impl Journal {
     /// Reads the newest whole record; `None` if there is none, which is a server's first boot.
     pub fn open(place: Place, disk: &mut dyn Disk) -> Result<Option<Self>, JournalError> {
         let found = newest(disk, place.offset_bytes + AGENT_SLOTS)?;
-        Ok(found.map(|(sequence, record)| Self {
-            place,
-            sequence,
-            record,
-            is_doubtful: false,
-        }))
+        Ok(found.map(|(sequence, record)| Self { place, sequence, record, is_doubtful: false }))
     }
 
     /// A first journal; nothing is written yet.
     pub fn create(place: Place, record: Record) -> Self {
-        Self {
-            place,
-            sequence: 0,
-            record,
-            is_doubtful: false,
-        }
+        Self { place, sequence: 0, record, is_doubtful: false }
     }
 
     /// The newest record.
@@ -101,18 +91,8 @@ impl Journal {
         self.is_doubtful = true;
         // The highest sequence is nobody's but a target's root's; it must not end the agent.
         let sequence = self.sequence.saturating_add(1);
-        write(
-            disk,
-            self.place.offset_bytes + AGENT_SLOTS,
-            sequence,
-            &encode(&record),
-        )?;
-        *self = Self {
-            place: self.place,
-            sequence,
-            record,
-            is_doubtful: false,
-        };
+        write(disk, self.place.offset_bytes + AGENT_SLOTS, sequence, &encode(&record))?;
+        *self = Self { place: self.place, sequence, record, is_doubtful: false };
         Ok(())
     }
 

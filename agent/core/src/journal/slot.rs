@@ -17,10 +17,7 @@ const UNIT_BYTES: usize = 4096;
 pub(super) fn frame(sequence: u64, body: &[u8]) -> Result<Vec<u8>, JournalError> {
     let limit = SLOT_BYTES as usize - HEADER_BYTES;
     if body.len() > limit {
-        return Err(JournalError::TooLarge {
-            bytes: body.len(),
-            limit,
-        });
+        return Err(JournalError::TooLarge { bytes: body.len(), limit });
     }
     let mut bytes = MAGIC.to_vec();
     bytes.extend(sequence.to_le_bytes());

@@ -180,41 +180,25 @@ impl Plan {
             }
             Err(error) => return Err(error.into()),
         };
-        let entries = lay_out(
-            &table,
-            kept,
-            &manifest.partitions,
-            &disks[disk].facts().name,
-        )?;
+        let entries = lay_out(&table, kept, &manifest.partitions, &disks[disk].facts().name)?;
         twins::check(disk, &table, &entries[..kept], &manifest.partitions, disks)?;
         let extents = extents(&table, &entries[kept..], &manifest.partitions);
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
-        let rewrite = changed
-            .then(|| table.rewrite(table.disk_guid, &entries, kept))
-            .transpose()?;
+        let rewrite =
+            changed.then(|| table.rewrite(table.disk_guid, &entries, kept)).transpose()?;
         // What the firmware could mount goes first; the sort keeps the order of the others.
         let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
         old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
         let bytes = |blocks: u64| blocks * table.block_bytes;
-        let old_heads = old
-            .iter()
-            .map(|e| (bytes(e.first_lba), bytes(e.blocks())))
-            .collect();
+        let old_heads = old.iter().map(|e| (bytes(e.first_lba), bytes(e.blocks()))).collect();
         let (boot_partition, _) = image
             .manifest()
             .partition(&manifest.boot.partition)
             .unwrap_or((0, &manifest.partitions[0]));
         let boot = boot_plan(&image, purpose.boot, table.disk_guid)?;
         let reports = manifest.reports == Reports::Resident;
-        let resident = reports.then(|| ResidentConfig {
-            generation,
-            ..ground.resident.clone()
-        });
-        let files = render(
-            &purpose.settings,
-            manifest.settings.as_ref(),
-            resident.as_ref(),
-        )?;
+        let resident = reports.then(|| ResidentConfig { generation, ..ground.resident.clone() });
+        let files = render(&purpose.settings, manifest.settings.as_ref(), resident.as_ref())?;
         let settings = manifest.settings.as_ref().and_then(|policy| {
             let (number, partition) = image.manifest().partition(&policy.partition)?;
             Some((volume(disk, &extents[number], partition), files))
@@ -247,10 +231,7 @@ fn check_architecture(found: Architecture, own: &str) -> Result<(), PlanError> {
     if name == own {
         return Ok(());
     }
-    Err(PlanError::OtherArchitecture {
-        found: name.into(),
-        own: own.into(),
-    })
+    Err(PlanError::OtherArchitecture { found: name.into(), own: own.into() })
 }
 
 fn check_block_size(found: u32, disk: &dyn Disk) -> Result<(), PlanError> {
@@ -270,9 +251,7 @@ fn select(selector: &DiskSelector, disks: &[Box<dyn Disk + '_>]) -> Result<usize
     let fits = |facts: &repave_protocol::Disk| {
         agrees(&selector.serial, &facts.serial)
             && agrees(&selector.wwn, &facts.wwn)
-            && selector
-                .size_bytes
-                .is_none_or(|size| size == facts.size_bytes)
+            && selector.size_bytes.is_none_or(|size| size == facts.size_bytes)
     };
     let mut found = (0..disks.len()).filter(|&number| fits(disks[number].facts()));
     match (found.next(), found.next()) {
@@ -284,11 +263,7 @@ fn select(selector: &DiskSelector, disks: &[Box<dyn Disk + '_>]) -> Result<usize
         }),
         (None, _) => Err(PlanError::NoSuchDisk {
             wanted: selector_words(selector),
-            present: disks
-                .iter()
-                .map(|d| disk_words(d.facts()))
-                .collect::<Vec<_>>()
-                .join("; "),
+            present: disks.iter().map(|d| disk_words(d.facts())).collect::<Vec<_>>().join("; "),
         }),
     }
 }
@@ -296,27 +271,16 @@ fn select(selector: &DiskSelector, disks: &[Box<dyn Disk + '_>]) -> Result<usize
 fn selector_words(selector: &DiskSelector) -> String {
     let text = |name: &str, value: &Option<String>| value.as_ref().map(|v| format!("{name} {v:?}"));
     let size = selector.size_bytes.map(|size| format!("size {size} bytes"));
-    let words: Vec<_> = [
-        text("serial", &selector.serial),
-        text("WWN", &selector.wwn),
-        size,
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    if words.is_empty() {
-        "no identity at all".into()
-    } else {
-        words.join(" and ")
-    }
+    let words: Vec<_> = [text("serial", &selector.serial), text("WWN", &selector.wwn), size]
+        .into_iter()
+        .flatten()
+        .collect();
+    if words.is_empty() { "no identity at all".into() } else { words.join(" and ") }
 }
 
 fn disk_words(facts: &repave_protocol::Disk) -> String {
     let serial = facts.serial.as_deref().unwrap_or("none");
-    format!(
-        "{} (serial {serial:?}, {} bytes)",
-        facts.name, facts.size_bytes
-    )
+    format!("{} (serial {serial:?}, {} bytes)", facts.name, facts.size_bytes)
 }
 
 /// The kept entries, then the image's partitions one after the other.
@@ -328,14 +292,8 @@ fn lay_out(
 ) -> Result<Vec<Entry>, PlanError> {
     let align = ALIGNMENT_BYTES / table.block_bytes;
     let mut entries = table.entries[..kept].to_vec();
-    let after_kept = entries
-        .iter()
-        .map(|entry| entry.last_lba + 1)
-        .max()
-        .unwrap_or(0);
-    let start_lba = after_kept
-        .max(table.first_usable_lba())
-        .next_multiple_of(align);
+    let after_kept = entries.iter().map(|entry| entry.last_lba + 1).max().unwrap_or(0);
+    let start_lba = after_kept.max(table.first_usable_lba()).next_multiple_of(align);
     let end_lba = table.last_usable_lba() + 1;
     let mut next_lba = start_lba;
     for (number, partition) in (kept as u32 + 1..).zip(partitions) {
@@ -408,11 +366,7 @@ fn boot_plan(image: &TrustedImage, method: BootMethod, disk: Guid) -> Result<Boo
         return Err(PlanError::NoKexec);
     }
     let partition_of = |name: &str| {
-        manifest
-            .partitions
-            .iter()
-            .find(|p| p.name == name)
-            .unwrap_or(&manifest.partitions[0])
+        manifest.partitions.iter().find(|p| p.name == name).unwrap_or(&manifest.partitions[0])
     };
     let kexec = boot.kexec.as_ref().map(|kexec| {
         let partition = partition_of(&kexec.partition);

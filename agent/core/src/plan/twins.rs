@@ -47,9 +47,7 @@ fn check_entries(
         let Some(uuid) = file_system_uuid(disk, block_bytes, entry)? else {
             continue;
         };
-        let mut uuids = image
-            .iter()
-            .filter_map(|p| Some(&p.file_system.as_ref()?.uuid));
+        let mut uuids = image.iter().filter_map(|p| Some(&p.file_system.as_ref()?.uuid));
         if uuids.any(|own| own.eq_ignore_ascii_case(&uuid)) {
             return Err(PlanError::DuplicateFileSystem {
                 uuid,

@@ -31,9 +31,7 @@ pub(super) fn audit(written: Written, on: &mut Traveller<'_, '_>) -> Result<Audi
     let (plan, mut workers, settled) = written.into_parts();
     let bodies = (Scope::Bodies, Pass::Audit, settled);
     on.transfer(&plan, Stage::Written, workers.as_mut(), bodies)?;
-    let early = (0..plan.extents.len())
-        .filter(|&partition| !held_back(&plan, partition))
-        .collect();
+    let early = (0..plan.extents.len()).filter(|&partition| !held_back(&plan, partition)).collect();
     heads(early, &plan, workers.as_mut(), on, Stage::Written)?;
     on.reached(Stage::Audited, &plan);
     Ok(Audited { plan, workers })
@@ -44,10 +42,7 @@ pub(super) fn audit(written: Written, on: &mut Traveller<'_, '_>) -> Result<Audi
 /// kexec happens only with a seal.
 pub(super) fn held_back(plan: &Plan, partition: usize) -> bool {
     let settings_here = plan.settings.as_ref().is_some_and(|(volume, _)| {
-        plan.extents
-            .get(partition)
-            .map(|extent| extent.offset_bytes)
-            == Some(volume.offset_bytes)
+        plan.extents.get(partition).map(|extent| extent.offset_bytes) == Some(volume.offset_bytes)
     });
     partition == plan.boot_partition && !settings_here
 }
@@ -60,11 +55,7 @@ pub(super) fn heads(
     on: &mut Traveller<'_, '_>,
     stage: Stage,
 ) -> Result<(), Failure> {
-    let fill = (
-        Scope::Heads(partitions.clone()),
-        Pass::Fill { resume: false },
-        Settled::default(),
-    );
+    let fill = (Scope::Heads(partitions.clone()), Pass::Fill { resume: false }, Settled::default());
     on.transfer(plan, stage, workers, fill)?;
     on.edges.disks[plan.disk].flush()?;
     let audit = (Scope::Heads(partitions), Pass::Audit, Settled::default());

@@ -46,20 +46,10 @@ impl Traveller<'_, '_> {
         log::info!("{}", stage_words(stage));
         *self.reached = Some(stage);
         let total_bytes = plan.total_bytes();
-        let done_bytes = if stage >= Stage::Written {
-            total_bytes
-        } else {
-            0
-        };
-        let standing = Standing::Purposing {
-            stage,
-            done_bytes,
-            total_bytes,
-            bytes_per_s: 0,
-        };
+        let done_bytes = if stage >= Stage::Written { total_bytes } else { 0 };
+        let standing = Standing::Purposing { stage, done_bytes, total_bytes, bytes_per_s: 0 };
         let edges = &mut *self.edges;
-        self.voice
-            .tell(edges.link, edges.host, self.journal.record(), standing);
+        self.voice.tell(edges.link, edges.host, self.journal.record(), standing);
     }
 
     /// Runs one pass over a part of the image, with progress reported as of `stage`.
@@ -84,12 +74,7 @@ impl Traveller<'_, '_> {
             }
             let bytes_per_s = done_bytes.saturating_sub(told_bytes) * 1000 / passed_ms;
             (told_ms, told_bytes) = (now_ms, done_bytes);
-            let standing = Standing::Purposing {
-                stage,
-                done_bytes,
-                total_bytes,
-                bytes_per_s,
-            };
+            let standing = Standing::Purposing { stage, done_bytes, total_bytes, bytes_per_s };
             voice.tell(link, host, record, standing);
         };
         run(&mut transfer, self.edges.link, host, workers, &mut watch)?;

@@ -77,12 +77,11 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
         departures: 0,
         attempts: 0,
     };
-    on.journal
-        .update(on.edges.disks[on.journal_disk].as_mut(), |record| {
-            record.purposing = None;
-            record.failure = None;
-            record.seal = Some(seal);
-        })?;
+    on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
+        record.purposing = None;
+        record.failure = None;
+        record.seal = Some(seal);
+    })?;
     Ok(())
 }
 
@@ -97,9 +96,7 @@ fn take_head_away(plan: &Plan, on: &mut Traveller<'_, '_>) {
     };
     let disk = on.edges.disks[plan.disk].as_mut();
     let zeroes = vec![0; disk.facts().logical_block_bytes as usize];
-    let blanked = disk
-        .write(extent.offset_bytes, &zeroes)
-        .and_then(|()| disk.flush());
+    let blanked = disk.write(extent.offset_bytes, &zeroes).and_then(|()| disk.flush());
     if let Err(error) = blanked {
         log::error!("the head of an unsealed target stays: {error}");
     }

@@ -40,32 +40,21 @@ impl Unsealed {
 /// Takes the seal off the target.
 pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed, Failure> {
     forget_target(on.edges.firmware)?;
-    let under_way = Purposing {
-        generation: plan.generation,
-        manifest: plan.image.reference().manifest,
-    };
+    let under_way =
+        Purposing { generation: plan.generation, manifest: plan.image.reference().manifest };
     // The same image at the same place: what is there may be right, and is compared. A changed
     // layout has nothing to compare with.
-    let before = on
-        .journal
-        .record()
-        .purposing
-        .as_ref()
-        .map(|purposing| purposing.manifest);
+    let before = on.journal.record().purposing.as_ref().map(|purposing| purposing.manifest);
     let resume = before == Some(under_way.manifest) && plan.rewrite.is_none();
-    on.journal
-        .update(on.edges.disks[on.journal_disk].as_mut(), |record| {
-            record.seal = None;
-            record.staying = None;
-            record.purposing = Some(under_way);
-        })?;
+    on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
+        record.seal = None;
+        record.staying = None;
+        record.purposing = Some(under_way);
+    })?;
     let disk = on.edges.disks[plan.disk].as_mut();
     let block_bytes = disk.facts().logical_block_bytes as usize;
     let zeroes = vec![0; HEAD_BYTES];
-    let heads = plan
-        .extents
-        .iter()
-        .map(|extent| (extent.offset_bytes, extent.size_bytes));
+    let heads = plan.extents.iter().map(|extent| (extent.offset_bytes, extent.size_bytes));
     for (offset_bytes, size_bytes) in plan.old_heads.iter().copied().chain(heads) {
         let length = size_bytes.min(HEAD_BYTES as u64) as usize;
         // One by one, and the one block that no disk tears first: a power cut may keep later writes

@@ -26,16 +26,10 @@ pub(super) fn write(unsealed: Unsealed, on: &mut Traveller<'_, '_>) -> Result<Wr
     let plan = unsealed.plan();
     let chunk_bytes = plan.image.manifest().manifest().chunk_bytes;
     let mut workers = on.edges.crew.start(plan.disk, chunk_bytes)?;
-    let pass = Pass::Fill {
-        resume: unsealed.resume(),
-    };
+    let pass = Pass::Fill { resume: unsealed.resume() };
     let bodies = (Scope::Bodies, pass, Settled::default());
     let settled = on.transfer(plan, Stage::Unsealed, workers.as_mut(), bodies)?;
     on.edges.disks[plan.disk].flush()?;
     on.reached(Stage::Written, plan);
-    Ok(Written {
-        plan: unsealed.into_plan(),
-        workers,
-        settled,
-    })
+    Ok(Written { plan: unsealed.into_plan(), workers, settled })
 }

@@ -106,9 +106,7 @@ impl Settled {
     }
 
     fn contains(&self, chunk: u64) -> bool {
-        self.0
-            .get((chunk / 64) as usize)
-            .is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+        self.0.get((chunk / 64) as usize).is_some_and(|word| word >> (chunk % 64) & 1 == 1)
     }
 }
 
@@ -148,17 +146,7 @@ impl<'a> Transfer<'a> {
         seed: u64,
     ) -> Self {
         let tasks = BTreeMap::new();
-        Self {
-            image,
-            extents,
-            scope,
-            pass,
-            settled,
-            cursor: 0,
-            tasks,
-            done_bytes: 0,
-            seed,
-        }
+        Self { image, extents, scope, pass, settled, cursor: 0, tasks, done_bytes: 0, seed }
     }
 
     /// The next chunk to begin, skipping what is not in the scope or settled already.
@@ -172,10 +160,7 @@ impl<'a> Transfer<'a> {
                 Scope::Bodies => return None,
             };
             let held_back = self.scope == Scope::Bodies
-                && self
-                    .extents
-                    .iter()
-                    .any(|extent| extent.first_chunk == chunk);
+                && self.extents.iter().any(|extent| extent.first_chunk == chunk);
             let settled = self.pass == Pass::Audit && self.settled.contains(chunk);
             if !held_back && !settled {
                 return Some(chunk);
@@ -212,10 +197,9 @@ impl<'a> Transfer<'a> {
         };
         let work = match (self.pass, content) {
             (Pass::Audit, _) => task.read(false),
-            (Pass::Fill { .. }, Chunk::Zero) => Work::Zero {
-                offset_bytes: task.offset_bytes,
-                length_bytes: task.length_bytes,
-            },
+            (Pass::Fill { .. }, Chunk::Zero) => {
+                Work::Zero { offset_bytes: task.offset_bytes, length_bytes: task.length_bytes }
+            }
             (Pass::Fill { resume: true }, Chunk::Stored(_)) => task.read(true),
             (Pass::Fill { resume: false }, Chunk::Stored(stored)) => self.fetch(&task, &stored)?,
         };
@@ -248,10 +232,7 @@ impl<'a> Transfer<'a> {
 
     /// Whether what a worker saw is right, and what follows from it.
     fn judge(&mut self, task: &mut Task, seen: Seen) -> Result<Option<Work>, TransferError> {
-        let out_of_turn = TransferError::OutOfTurn {
-            chunk: task.chunk,
-            seen,
-        };
+        let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
         match (self.pass, task.content, seen) {
             (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
@@ -266,14 +247,7 @@ impl<'a> Transfer<'a> {
                 }))
             }
             (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => Ok(None),
-            (
-                Pass::Fill { .. },
-                Chunk::Stored(stored),
-                Seen::Read {
-                    sha256: Some(sha256),
-                    ..
-                },
-            ) => {
+            (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Read { sha256: Some(sha256), .. }) => {
                 if sha256 == stored.sha256 {
                     self.settled.insert(task.chunk);
                     return Ok(None);
@@ -339,10 +313,7 @@ impl<'a> Transfer<'a> {
         let sources = self.image.sources();
         LinkError {
             peer: sources[task.attempts as usize % sources.len()].clone(),
-            reason: format!(
-                "served chunk {} with SHA-256 {found} instead of {wanted}",
-                task.chunk
-            ),
+            reason: format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk),
         }
     }
 
@@ -364,11 +335,7 @@ impl<'a> Transfer<'a> {
 
 impl Task {
     const fn read(&self, sha256: bool) -> Work {
-        Work::Read {
-            offset_bytes: self.offset_bytes,
-            length_bytes: self.length_bytes,
-            sha256,
-        }
+        Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, sha256 }
     }
 }
 

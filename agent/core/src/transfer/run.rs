@@ -43,9 +43,8 @@ fn crank(
     loop {
         while let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk()) {
             let content = pages.chunk(transfer.image, link, host, chunk)?;
-            let job = transfer
-                .begin(slot, chunk, content)
-                .ok_or(TransferError::NoPlace { chunk })?;
+            let job =
+                transfer.begin(slot, chunk, content).ok_or(TransferError::NoPlace { chunk })?;
             free.pop_front();
             workers.submit(job);
         }

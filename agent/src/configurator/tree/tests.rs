@@ -61,13 +61,7 @@ impl World {
 }
 
 fn file(path: &str, content: Content) -> Rendered {
-    Rendered {
-        path: path.into(),
-        content,
-        mode: 0o640,
-        uid: 12,
-        gid: 34,
-    }
+    Rendered { path: path.into(), content, mode: 0o640, uid: 12, gid: 34 }
 }
 
 fn text(path: &str) -> Rendered {
@@ -82,14 +76,8 @@ fn files_links_and_the_agent_stand_as_rendered_after_one_write_or_two() {
         text("/hostname"),
         file("/etc/empty", Content::Bytes(Vec::new())),
         file("/usr/lib/repave/repave-agent", Content::Agent),
-        file(
-            "/etc/systemd/system/a.wants/b",
-            Content::Link("/etc/systemd/b".into()),
-        ),
-        Rendered {
-            mode: 0o4755,
-            ..file("/usr/bin/setuid", Content::Agent)
-        },
+        file("/etc/systemd/system/a.wants/b", Content::Link("/etc/systemd/b".into())),
+        Rendered { mode: 0o4755, ..file("/usr/bin/setuid", Content::Agent) },
     ] {
         assert!(world.verify(&rendered).is_err());
         for _ in 0..2 {
@@ -98,16 +86,9 @@ fn files_links_and_the_agent_stand_as_rendered_after_one_write_or_two() {
         }
     }
     let made = fs::metadata(world.root().join("usr/lib/repave")).unwrap();
-    assert_eq!(
-        (made.mode() & 0o7777, made.uid(), made.gid()),
-        (0o755, 0, 0)
-    );
+    assert_eq!((made.mode() & 0o7777, made.uid(), made.gid()), (0o755, 0, 0));
     let names = fs::read_dir(world.root().join("etc")).unwrap();
-    assert!(
-        names
-            .into_iter()
-            .all(|name| name.unwrap().file_name() != ".repave-new")
-    );
+    assert!(names.into_iter().all(|name| name.unwrap().file_name() != ".repave-new"));
 }
 
 #[test]
@@ -117,9 +98,7 @@ fn whatever_differs_is_found() {
     let rendered = text("/etc/hostname");
     let tamper: [(&str, &dyn Fn()); 6] = [
         ("differs in", &|| fs::write(&path, "web2\n").unwrap()),
-        ("size is 6 instead of 5", &|| {
-            fs::write(&path, "web1\n\n").unwrap()
-        }),
+        ("size is 6 instead of 5", &|| fs::write(&path, "web1\n\n").unwrap()),
         ("mode is \"644\" instead of \"640\"", &|| {
             fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         }),
@@ -145,12 +124,7 @@ fn whatever_differs_is_found() {
     symlink("two", world.root().join("etc/link")).unwrap();
     std::os::unix::fs::lchown(world.root().join("etc/link"), Some(12), Some(34)).unwrap();
     let error = world.verify(&link).unwrap_err();
-    assert!(
-        error
-            .reason
-            .contains("target is \"two\" instead of \"one\""),
-        "{error}"
-    );
+    assert!(error.reason.contains("target is \"two\" instead of \"one\""), "{error}");
 }
 
 #[test]
@@ -221,13 +195,9 @@ fn links_out_of_the_root_lead_to_nothing() {
             symlink("etc/../../outside/etc", root.join("a")).unwrap();
         });
     }
-    check_refused(
-        "/etc/b/file",
-        "/etc/b is a link to nothing",
-        |root, outside| {
-            symlink(outside.join("etc"), root.join("etc/b")).unwrap();
-        },
-    );
+    check_refused("/etc/b/file", "/etc/b is a link to nothing", |root, outside| {
+        symlink(outside.join("etc"), root.join("etc/b")).unwrap();
+    });
 }
 
 #[test]
@@ -255,16 +225,11 @@ fn what_stands_in_place_of_a_directory_is_refused() {
 fn what_may_not_be_replaced_is_refused() {
     for (file_type, reason) in [
         (FileType::Fifo, "a FIFO is in its place"),
-        (
-            FileType::CharacterDevice,
-            "a character device is in its place",
-        ),
+        (FileType::CharacterDevice, "a character device is in its place"),
         (FileType::BlockDevice, "a block device is in its place"),
         (FileType::Socket, "a socket is in its place"),
     ] {
-        check_refused("/etc/x", reason, |root, _| {
-            node(&root.join("etc/x"), file_type)
-        });
+        check_refused("/etc/x", reason, |root, _| node(&root.join("etc/x"), file_type));
     }
     check_refused("/etc/x", "a directory is in its place", |root, _| {
         fs::create_dir(root.join("etc/x")).unwrap();
@@ -301,21 +266,9 @@ fn the_last_component_is_replaced_and_never_followed() {
 #[test]
 fn paths_that_are_not_plain_are_our_own_fault() {
     let world = World::new();
-    for path in [
-        "",
-        "/",
-        "etc/x",
-        "/etc/../x",
-        "/etc//x",
-        "/./x",
-        "/etc/x/",
-        "/a\0b",
-    ] {
+    for path in ["", "/", "etc/x", "/etc/../x", "/etc//x", "/./x", "/etc/x/", "/a\0b"] {
         let error = world.write(&text(path)).unwrap_err();
-        assert_eq!(
-            error.reason, "not an absolute path of plain names",
-            "{path:?}"
-        );
+        assert_eq!(error.reason, "not an absolute path of plain names", "{path:?}");
         assert!(!error.image_at_fault);
     }
 }

@@ -86,8 +86,7 @@ impl Server {
         let message = DhcpPacket::new_checked(datagram.payload()).unwrap();
         let asked = DhcpRepr::parse(&message).unwrap();
         let unicast = !packet.dst_addr().is_broadcast();
-        self.heard
-            .push((now.as_secs(), asked.message_type, unicast));
+        self.heard.push((now.as_secs(), asked.message_type, unicast));
         let message_type = match asked.message_type {
             _ if !self.answers => return None,
             DhcpMessageType::Discover => DhcpMessageType::Offer,
@@ -125,22 +124,14 @@ fn ethernet_frame(
     let mut bytes = vec![0; EthernetFrame::<&[u8]>::buffer_len(payload_bytes)];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes);
     let dst_addr = EthernetAddress(CLIENT_MAC.0);
-    EthernetRepr {
-        src_addr: SERVER_MAC,
-        dst_addr,
-        ethertype,
-    }
-    .emit(&mut frame);
+    EthernetRepr { src_addr: SERVER_MAC, dst_addr, ethertype }.emit(&mut frame);
     write(frame.payload_mut());
     bytes
 }
 
 fn dhcp_frame(message: &DhcpRepr<'_>) -> Vec<u8> {
     let checksums = ChecksumCapabilities::default();
-    let udp = UdpRepr {
-        src_port: 67,
-        dst_port: 68,
-    };
+    let udp = UdpRepr { src_port: 67, dst_port: 68 };
     let ip = Ipv4Repr {
         src_addr: SERVER,
         dst_addr: message.your_ip,
@@ -148,26 +139,18 @@ fn dhcp_frame(message: &DhcpRepr<'_>) -> Vec<u8> {
         payload_len: udp.header_len() + message.buffer_len(),
         hop_limit: 64,
     };
-    ethernet_frame(
-        EthernetProtocol::Ipv4,
-        ip.buffer_len() + ip.payload_len,
-        |bytes| {
-            let mut packet = Ipv4Packet::new_unchecked(bytes);
-            ip.emit(&mut packet, &checksums);
-            udp.emit(
-                &mut UdpPacket::new_unchecked(packet.payload_mut()),
-                &SERVER.into(),
-                &message.your_ip.into(),
-                message.buffer_len(),
-                |payload| {
-                    message
-                        .emit(&mut DhcpPacket::new_unchecked(payload))
-                        .unwrap()
-                },
-                &checksums,
-            );
-        },
-    )
+    ethernet_frame(EthernetProtocol::Ipv4, ip.buffer_len() + ip.payload_len, |bytes| {
+        let mut packet = Ipv4Packet::new_unchecked(bytes);
+        ip.emit(&mut packet, &checksums);
+        udp.emit(
+            &mut UdpPacket::new_unchecked(packet.payload_mut()),
+            &SERVER.into(),
+            &message.your_ip.into(),
+            message.buffer_len(),
+            |payload| message.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap(),
+            &checksums,
+        );
+    })
 }
 
 /// Client, server, and the time between them.
@@ -181,12 +164,7 @@ struct World {
 impl World {
     fn new(server: Server) -> Self {
         let client = DhcpClient::new(CLIENT_MAC, 42, Duration::ZERO).unwrap();
-        Self {
-            client,
-            server,
-            now: Duration::ZERO,
-            frames: 0,
-        }
+        Self { client, server, now: Duration::ZERO, frames: 0 }
     }
 
     /// Lets `seconds` pass, and gives what happened to the lease and when.
@@ -243,18 +221,11 @@ fn renews_by_unicast_at_half_the_lease_for_ever() {
     let mut world = World::new(Server::new());
     assert_eq!(world.run(0).len(), 1);
     world.heard();
-    assert_eq!(
-        world.run(24 * 3600),
-        [],
-        "a renewal that changes nothing is no news"
-    );
+    assert_eq!(world.run(24 * 3600), [], "a renewal that changes nothing is no news");
     let heard = world.heard();
     assert_eq!(heard.len(), 24 * 2 - 1 + 1);
     for (number, message) in heard.iter().enumerate() {
-        assert_eq!(
-            *message,
-            (1800 * (number as u64 + 1), DhcpMessageType::Request, true)
-        );
+        assert_eq!(*message, (1800 * (number as u64 + 1), DhcpMessageType::Request, true));
     }
 }
 
@@ -268,22 +239,12 @@ fn rebinds_by_broadcast_when_the_server_stays_silent_then_gives_the_address_up()
     let heard = world.heard();
     // A renewal by unicast first asks for the server's hardware address, and gets no answer to
     // that either; only the broadcasts after T2 are sure to be heard.
-    let rebinding: Vec<_> = heard
-        .iter()
-        .filter(|(at, ..)| (3150..3600).contains(at))
-        .collect();
+    let rebinding: Vec<_> = heard.iter().filter(|(at, ..)| (3150..3600).contains(at)).collect();
     assert!(!rebinding.is_empty(), "{heard:?}");
-    assert!(
-        rebinding.iter().all(|(_, _, unicast)| !unicast),
-        "{heard:?}"
-    );
+    assert!(rebinding.iter().all(|(_, _, unicast)| !unicast), "{heard:?}");
 
     world.server.answers = true;
-    assert_eq!(
-        world.run(20),
-        [(3600, lease(ADDRESS))],
-        "it asks again at once"
-    );
+    assert_eq!(world.run(20), [(3600, lease(ADDRESS))], "it asks again at once");
 }
 
 #[test]
@@ -292,10 +253,7 @@ fn a_server_that_comes_back_late_is_found_within_the_longest_wait() {
     world.server.answers = false;
     assert_eq!(world.run(90), []);
     let discovers = world.heard().len();
-    assert!(
-        (6..=12).contains(&discovers),
-        "{discovers} DISCOVERs in 90 s"
-    );
+    assert!((6..=12).contains(&discovers), "{discovers} DISCOVERs in 90 s");
     assert_eq!(world.client.tries() as usize, discovers);
     world.server.answers = true;
     let changes = world.run(20);
@@ -326,10 +284,7 @@ fn a_link_that_was_away_starts_over_at_once() {
     world.run(100);
     world.heard();
     world.client.restart();
-    assert_eq!(
-        world.run(0),
-        [(100, LeaseChange::Lost), (100, lease(ADDRESS))]
-    );
+    assert_eq!(world.run(0), [(100, LeaseChange::Lost), (100, lease(ADDRESS))]);
     assert_eq!(world.heard()[0].1, DhcpMessageType::Discover);
 }
 
@@ -347,23 +302,10 @@ fn a_server_that_offers_and_refuses_does_not_make_the_client_a_flood() {
 #[test]
 fn a_server_with_senseless_times_neither_stops_nor_floods_the_client() {
     for lease_s in [0, 1, 7, u32::MAX] {
-        for t1_t2_s in [
-            (None, None),
-            (Some(u32::MAX), None),
-            (Some(9), Some(3)),
-            (None, Some(0)),
-        ] {
-            let mut world = World::new(Server {
-                lease_s,
-                t1_t2_s,
-                ..Server::new()
-            });
+        for t1_t2_s in [(None, None), (Some(u32::MAX), None), (Some(9), Some(3)), (None, Some(0))] {
+            let mut world = World::new(Server { lease_s, t1_t2_s, ..Server::new() });
             world.run(160);
-            assert!(
-                world.frames < 200,
-                "{lease_s} {t1_t2_s:?}: {} frames",
-                world.frames
-            );
+            assert!(world.frames < 200, "{lease_s} {t1_t2_s:?}: {} frames", world.frames);
         }
     }
 }

@@ -33,11 +33,7 @@ impl Bench {
     pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let library = Library::open_or_create(&folder.path().join("library")).unwrap();
-        Self {
-            library,
-            folder,
-            key: SigningKey::from_seed(&[7; 32]),
-        }
+        Self { library, folder, key: SigningKey::from_seed(&[7; 32]) }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -53,14 +49,7 @@ impl Bench {
         let options = ImportOptions::new("web", version);
         let descriptor = self.descriptor(boot)?;
         let library = &self.library;
-        import(
-            source,
-            &descriptor,
-            &options,
-            library,
-            &self.key,
-            &mut |_| {},
-        )
+        import(source, &descriptor, &options, library, &self.key, &mut |_| {})
     }
 
     pub(crate) fn descriptor(&self, boot: &str) -> Result<BootDescriptor, ImportError> {
@@ -73,10 +62,8 @@ impl Bench {
     pub(crate) fn contents(&self, image: &ImageReference) -> Vec<Vec<u8>> {
         let stored = self.library.read(image).unwrap();
         let partitions = &stored.manifest.manifest().partitions;
-        let mut contents: Vec<Vec<u8>> = partitions
-            .iter()
-            .map(|p| vec![0; p.size_bytes as usize])
-            .collect();
+        let mut contents: Vec<Vec<u8>> =
+            partitions.iter().map(|p| vec![0; p.size_bytes as usize]).collect();
         for page in 0..stored.index.pages() {
             let Some(page) = self.library.index_page(&stored, page).unwrap() else {
                 continue;
@@ -110,13 +97,7 @@ pub(crate) struct Part<'a> {
 
 impl<'a> Part<'a> {
     pub(crate) fn new(name: &'a str, kind: Type, content: Vec<u8>) -> Self {
-        Self {
-            name,
-            kind,
-            attributes: 0,
-            size_bytes: content.len() as u64,
-            content,
-        }
+        Self { name, kind, attributes: 0, size_bytes: content.len() as u64, content }
     }
 }
 
@@ -216,18 +197,11 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// The usual disk: an ESP that is started by the firmware, an ext4 root, and noise whose last chunk
 /// is short.
 pub(crate) fn usual_parts(bench: &Bench) -> Vec<Part<'static>> {
-    let esp = fat(
-        4 * MIB,
-        &[("vmlinuz.efi", &program()), ("initrd.img", b"initrd")],
-    );
+    let esp = fat(4 * MIB, &[("vmlinuz.efi", &program()), ("initrd.img", b"initrd")]);
     let mut root = Part::new("web-root", LINUX_ROOT_X64, ext4(bench, 16 * MIB));
     root.attributes = GROW;
     let data = noise(MIB as usize + 8192, 2);
-    vec![
-        Part::new("web-esp", EFI, esp),
-        root,
-        Part::new("web-data", BASIC, data),
-    ]
+    vec![Part::new("web-esp", EFI, esp), root, Part::new("web-data", BASIC, data)]
 }
 
 pub(crate) const USUAL_BOOT: &str = r#"{
