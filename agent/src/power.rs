@@ -2,10 +2,11 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 
 use repave_core::edges::{KexecImage, Power, PowerError};
-use rustix::fs::OFlags;
+use rustix::fs::{MemfdFlags, OFlags, memfd_create};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::mount::{Access, Mounted, Mounter, open_in_root};
@@ -35,9 +36,11 @@ impl Power for KernelPower {
             .mount(&image.volume, Access::ReadOnly)
             .map_err(|error| load_error(error.to_string()))?;
         let kernel = open_file(&mounted, &image.kernel)?;
-        let initrd = image.initrd.as_ref().map(|path| open_file(&mounted, path)).transpose()?;
-        let initrd = initrd.as_ref().map(AsFd::as_fd);
-        repave_sys::kexec_file_load(kernel.as_fd(), initrd, &options)
+        let initrd = match &image.initrd {
+            Some(path) => open_file(&mounted, path)?,
+            None => empty_initrd()?,
+        };
+        repave_sys::kexec_file_load(kernel.as_fd(), Some(initrd.as_fd()), &options)
             .map_err(|error| load_error(format!("{}: {error}", image.kernel)))
     }
 
@@ -69,6 +72,31 @@ fn peak_memory() -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// An initrd without files, for a kernel that has none. The EFI stub of this kernel left a table
+/// that names its own initrd; a kernel that is given none believes it (drivers/firmware/efi/efi.c),
+/// and panics over what lies at that place by then.
+fn empty_initrd() -> Result<File, PowerError> {
+    let fault = |error: io::Error| load_error(format!("empty initrd: {error}"));
+    let file = memfd_create("initrd", MemfdFlags::CLOEXEC).map_err(|error| fault(error.into()))?;
+    let mut file = File::from(file);
+    file.write_all(&empty_archive()).map_err(fault)?;
+    Ok(file)
+}
+
+/// A cpio archive of nothing but its trailer, in the form "newc" that the kernel unpacks
+/// (Documentation/driver-api/early-userspace/buffer-format.rst).
+fn empty_archive() -> Vec<u8> {
+    const NAME: &str = "TRAILER!!!\0";
+    const LINKS_AT: usize = 4;
+    const NAME_BYTES_AT: usize = 11;
+    let mut fields = [0; 13];
+    (fields[LINKS_AT], fields[NAME_BYTES_AT]) = (1, NAME.len());
+    let header: String = fields.iter().map(|field| format!("{field:08x}")).collect();
+    let mut archive = format!("070701{header}{NAME}").into_bytes();
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive
+}
+
 fn load_error(reason: String) -> PowerError {
     PowerError { operation: LOAD, reason }
 }
@@ -84,12 +112,28 @@ fn leave(operation: &'static str, command: RebootCommand) -> Result<(), PowerErr
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write;
     use std::os::unix::fs::symlink;
+    use std::process::{Command, Stdio};
 
     use repave_core::edges::{KexecImage, Power};
 
     use super::KernelPower;
     use crate::loop_disk::LoopDisk;
+
+    #[test]
+    fn an_archive_without_files_is_one_that_cpio_reads() {
+        let mut cpio = Command::new("cpio")
+            .args(["--list", "--quiet"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        cpio.stdin.take().unwrap().write_all(&super::empty_archive()).unwrap();
+        let output = cpio.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(output.stdout, b"");
+    }
 
     #[test]
     fn what_cannot_be_loaded_is_named_and_leaves_nothing_mounted() {
