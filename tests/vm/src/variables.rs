@@ -105,8 +105,10 @@ mod tests {
 
     #[test]
     fn what_was_deleted_is_not_there() {
-        let option: Vec<u8> =
-            [0; 6].into_iter().chain("Disk\0path".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let option: Vec<u8> = [0; 6]
+            .into_iter()
+            .chain("Disk\0path".encode_utf16().flat_map(u16::to_le_bytes))
+            .collect();
         let mut store = vec![0; 72 + STORE_HEADER_BYTES];
         store[48] = 72;
         store.extend(variable(0x3d, "BootNext", &[9, 0]));

@@ -82,7 +82,7 @@ fn a_target_that_does_not_boot_leads_home_by_itself() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_nobody_here_built_runs_and_home_is_a_reset_away() -> Result<()> {
+fn a_program_that_nobody_here_built_runs_and_home_is_a_power_cycle_away() -> Result<()> {
     let lab = Lab::new("memtest", Scenario::default())?;
     let memtest = lab.import("memtest", &TargetImage::build("memtest")?)?;
     let mut spec = lab.spec("memtest")?;
@@ -94,7 +94,9 @@ fn a_program_that_nobody_here_built_runs_and_home_is_a_reset_away() -> Result<()
     server.order(lab.order(&memtest))?;
     server.wait("leaving", leaves)?;
     server.console("Memtest86+")?;
-    server.running()?.reset()?;
+    // It would stay there until somebody pulls the plug.
+    server.kill()?;
+    server.power_on()?;
     let home = server.first_status()?;
     assert_eq!(home.status.standing, Standing::Idle, "done is having left for it");
     server.wait("leaving", leaves)?;

@@ -71,9 +71,8 @@ fn what_does_not_fit_is_refused_by_name_and_nothing_is_written() -> Result<()> {
 
     server.power_on()?;
     server.first_status()?;
-    let answer = |(purpose, ..): &(Purpose, _, _)| {
-        Answer::Order(Order::Purpose(Box::new(purpose.clone())))
-    };
+    let answer =
+        |(purpose, ..): &(Purpose, _, _)| Answer::Order(Order::Purpose(Box::new(purpose.clone())));
     let answers: Vec<Answer> = cases.iter().map(answer).collect();
     let faults = server.try_answers(&answers, None)?;
     for ((_, code, thing), fault) in cases.iter().zip(faults) {
