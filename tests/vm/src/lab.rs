@@ -160,8 +160,7 @@ impl Lab {
     /// # Errors
     /// The disk cannot be burned.
     pub fn burn(&self, name: &str, size_mib: u64) -> Result<Disk> {
-        let config = self.authority.agent_config(&self.pool, &[self.stub.url()], None);
-        self.burn_with(name, size_mib, &config)
+        self.burn_with(name, size_mib, &self.config())
     }
 
     /// The same with another `agent.json`.
@@ -169,9 +168,31 @@ impl Lab {
     /// # Errors
     /// The disk cannot be burned.
     pub fn burn_with(&self, name: &str, size_mib: u64, config: &[u8]) -> Result<Disk> {
+        self.burn_blocks(name, size_mib, config, 512)
+    }
+
+    /// A burned disk for blocks of 4,096 bytes.
+    ///
+    /// # Errors
+    /// The disk cannot be burned.
+    pub fn burn_large_blocks(&self, name: &str, size_mib: u64) -> Result<Disk> {
+        self.burn_blocks(name, size_mib, &self.config(), 4096)
+    }
+
+    fn config(&self) -> Vec<u8> {
+        self.authority.agent_config(&self.pool, &[self.stub.url()], None)
+    }
+
+    fn burn_blocks(
+        &self,
+        name: &str,
+        size_mib: u64,
+        config: &[u8],
+        block_bytes: u32,
+    ) -> Result<Disk> {
         let path = self.dir().join(format!("{name}.img"));
         let trust = self.authority.trust_document(&self.pool);
-        made::burn(&path, size_mib, &self.uki, [config, &trust])?;
+        made::burn(&path, [size_mib, block_bytes.into()], &self.uki, [config, &trust])?;
         Ok(Disk::existing(&path)?.serial(name.to_uppercase()))
     }
 

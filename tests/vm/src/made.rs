@@ -65,10 +65,10 @@ impl TargetImage {
     }
 }
 
-/// Puts a default disk of `size_mib` with these files into `output`.
+/// Puts a default disk of that size in MiB and block size in bytes, with these files, into `output`.
 pub(crate) fn burn(
     output: &Path,
-    size_mib: u64,
+    [size_mib, block_bytes]: [u64; 2],
     uki: &Path,
     [config, trust]: [&[u8]; 2],
 ) -> Result<()> {
@@ -82,6 +82,7 @@ pub(crate) fn burn(
         .arg("--output")
         .arg(output)
         .args(["--size", &format!("{size_mib}M")])
+        .args(["--sector-size", &block_bytes.to_string()])
         .arg("--uki")
         .arg(uki)
         .arg("--config")

@@ -70,6 +70,7 @@ fn demo(screen: &mut Screen, stop: &AtomicBool) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder).context("emptying build/demo")?;
     }
+    fs::create_dir_all(&folder).context("making build/demo")?;
     let mut lab = Lab::new("demo", Scenario::default()).context("starting the controller")?;
     lab.keep_consoles_in(folder.clone());
     let lab = lab;

@@ -11,6 +11,8 @@ use repave_vm::{Lab, Server, say};
 
 /// What the agent says of a cable that is not there.
 const NO_CARRIER: &str = "no carrier yet";
+/// What it says when there has been no network for a minute.
+const STILL_TRYING: &str = "no network after 60 s";
 
 /// Powers a server on, and waits for its first status.
 fn check(server: &mut Server<'_>) -> Result<()> {
@@ -40,7 +42,7 @@ fn the_clock_says_1970_and_the_controller_has_only_a_name() -> Result<()> {
 }
 
 #[test]
-fn the_clock_says_2099_and_the_cable_comes_late() -> Result<()> {
+fn the_clock_says_2099_and_the_cable_comes_after_a_minute() -> Result<()> {
     let lab = Lab::new("late", Scenario::default())?;
     let mut spec = lab.spec("late")?;
     spec.rtc_base = Some("2099-01-01T00:00:00".into());
@@ -48,6 +50,7 @@ fn the_clock_says_2099_and_the_cable_comes_late() -> Result<()> {
     let mut server = lab.server(spec)?;
     server.power_on()?;
     server.console(NO_CARRIER)?;
+    server.console(STILL_TRYING)?;
     server.running()?.set_link(0, true)?;
     server.first_status()?;
     say(&server.figures()?.to_string());
