@@ -24,7 +24,7 @@ use crate::made::{self, TargetImage};
 use crate::server::Server;
 
 /// This host, as a machine in QEMU's user-mode network sees it.
-pub const GATEWAY: &str = "10.0.2.2";
+const GATEWAY: &str = "10.0.2.2";
 /// RAM of a machine. Less would do, but emulation is slow where firmware works in memory that a
 /// kernel ran in before a reset, and in more RAM they meet less often.
 const MEMORY_MIB: u32 = 512;
@@ -145,9 +145,16 @@ impl Lab {
         Ok(blob)
     }
 
-    /// A purpose with the lab's library as its source.
+    /// The purpose to become what an image is named after: by firmware, without settings.
     pub fn purpose(&self, image: &ImageReference) -> Purpose {
-        purpose(image, &self.stub.library_url())
+        Purpose {
+            server_type: image.name.clone(),
+            image: image.clone(),
+            sources: vec![self.stub.library_url()],
+            disk: None,
+            boot: BootMethod::Firmware,
+            settings: Settings::default(),
+        }
     }
 
     /// The order to become what an image is, without settings.
@@ -262,17 +269,5 @@ impl Drop for Lab {
             let folder = self.consoles.display();
             crate::say(&format!("{}: did not finish; its consoles are in {folder}", self.name));
         }
-    }
-}
-
-/// The purpose to become what `image` is named after, by firmware.
-pub fn purpose(image: &ImageReference, source: &str) -> Purpose {
-    Purpose {
-        server_type: image.name.clone(),
-        image: image.clone(),
-        sources: vec![source.into()],
-        disk: None,
-        boot: BootMethod::Firmware,
-        settings: Settings::default(),
     }
 }

@@ -14,8 +14,8 @@ mod server;
 mod variables;
 
 pub use figures::{Figures, say};
-pub use lab::{GATEWAY, Lab, purpose};
-pub use made::{TargetImage, build_folder, default_uki};
+pub use lab::Lab;
+pub use made::{TargetImage, build_folder};
 pub use raw_disk::RawDisk;
 pub use server::{Server, failure, stage};
 pub use variables::Variables;

@@ -24,7 +24,7 @@ pub fn build_folder() -> PathBuf {
 ///
 /// # Errors
 /// It was not built.
-pub fn default_uki() -> Result<PathBuf> {
+pub(crate) fn default_uki() -> Result<PathBuf> {
     let path = build_folder().join("repave-default.efi");
     match path.is_file() {
         true => Ok(path),

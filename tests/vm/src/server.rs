@@ -205,25 +205,14 @@ impl<'lab> Server<'lab> {
     /// # Errors
     /// It does not come, the machine ends, or a status says that the server failed.
     pub fn wait(&mut self, what: &str, mut fits: impl FnMut(&Status) -> bool) -> Result<Record> {
-        let record = self.find(what, |status| failure(status).is_some() || fits(status))?;
+        let record =
+            self.wait_past_failures(what, |status| failure(status).is_some() || fits(status))?;
         match failure(&record.status) {
             Some(fault) if !fits(&record.status) => {
                 bail!("{}: no {what}: {}: {}", self.name(), fault.code, fault.message)
             }
             _ => Ok(record),
         }
-    }
-
-    /// Waits for the next status that fits, whatever failures are reported meanwhile.
-    ///
-    /// # Errors
-    /// It does not come, or the machine ends.
-    pub fn wait_past_failures(
-        &mut self,
-        what: &str,
-        fits: impl FnMut(&Status) -> bool,
-    ) -> Result<Record> {
-        self.find(what, fits)
     }
 
     /// Waits until it reports a failure under this name.
@@ -289,7 +278,15 @@ impl<'lab> Server<'lab> {
         self.running.as_ref().is_some_and(|vm| vm.wait_for_exit(Duration::ZERO).is_err())
     }
 
-    fn find(&mut self, what: &str, mut fits: impl FnMut(&Status) -> bool) -> Result<Record> {
+    /// Waits for the next status that fits, whatever failures are reported meanwhile.
+    ///
+    /// # Errors
+    /// It does not come, or the machine ends.
+    pub fn wait_past_failures(
+        &mut self,
+        what: &str,
+        mut fits: impl FnMut(&Status) -> bool,
+    ) -> Result<Record> {
         let deadline = Instant::now() + HANG_GUARD;
         loop {
             match self.next_within(LOOK, &mut fits) {
