@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use log::{error, info, warn};
 use repave_core::agent::{Agent, Character};
 use repave_core::config::Config;
@@ -37,13 +37,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Lives for ever.
 pub(crate) fn run() -> ! {
-    if let Err(error) = mount_all() {
-        // Without /dev there may be no console to say it on; go on with what there is.
-        console::start();
-        error!("{error:#}");
-    }
+    // The kernel opened the console before it started us; no mount is needed to be heard.
     console::start();
     info!("repave-agent {} is PID 1", env!("CARGO_PKG_VERSION"));
+    if let Err(error) = mount_all() {
+        // What is missing will be named by whoever needs it; go on with what there is.
+        error!("{error:#}");
+    }
     let panic = Arc::new(Mutex::new(None));
     keep_panics(Arc::clone(&panic));
     let mut kept = Kept::default();
@@ -52,17 +52,14 @@ pub(crate) fn run() -> ! {
         // A thread of its own, so that its panic is an error here and not the end of PID 1.
         let outcome = std::thread::scope(|scope| {
             let thread = Builder::new().name("life".into());
-            let life = thread.spawn_scoped(scope, || life(&mut kept, &panic));
-            life.map(|life| life.join())
+            let life = thread
+                .spawn_scoped(scope, || life(&mut kept, &panic))
+                .context("no thread to be had")?;
+            life.join().unwrap_or_else(|_| Err(anyhow!("a panic, which is a fault of our own")))
         });
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => Ok(Err(anyhow::Error::new(error).context("no thread to be had"))),
-        };
         match outcome {
-            Ok(Ok(())) => error!("the agent's life ended without leaving"),
-            Ok(Err(error)) => error!("{error:#}"),
-            Err(_) => error!("the agent's life ended in a panic, a fault of its own"),
+            Ok(()) => error!("the agent's life ended without leaving"),
+            Err(error) => error!("the agent's life ended: {error:#}"),
         }
         warn!("trying again in {} ms", pause.as_millis());
         std::thread::sleep(pause);

@@ -2,10 +2,11 @@
 //! target. Whatever goes wrong is reported with the next status and followed by a pause.
 
 use repave_protocol::{
-    Blame, Directive, DirectiveExpected, Fault, Keys, Nonce, Order, PoolId, PublicKey, Purpose,
-    Recency, Side, Stage, Standing, TrustDocument, Verified, verify,
+    Blame, Directive, Fault, Nonce, Order, PoolId, PublicKey, Purpose, Recency, Side, Stage,
+    Standing, TrustDocument, Verified,
 };
 
+use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
 use crate::boot;
 use crate::edges::{Disk, Edges};
@@ -22,8 +23,6 @@ use crate::trust;
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
-/// Shortest pause that a controller can order.
-const LEAST_WAIT_MS: u64 = 250;
 /// Pause between two reports of a server that stays in default on orders.
 const STAY_MS: u64 = 15_000;
 
@@ -132,9 +131,11 @@ impl Agent {
         let (nonce, status) = self.voice.status(edges.host, record, standing, inventory);
         let answer = edges.link.ask(&status)?;
         self.surveyed = true;
-        let directive = match self.believe(&answer, nonce) {
+        let accepted = self.home.journal.record().accepted;
+        let directive = match believe(&answer, &self.voice, nonce, &self.trust, accepted) {
             Ok(directive) => directive,
-            Err(failure) => {
+            Err(refusal) => {
+                let failure = Failure::from(refusal);
                 self.refusal = Some(failure.fault(None));
                 return Err(failure);
             }
@@ -158,17 +159,6 @@ impl Agent {
             }
         }
         outcome
-    }
-
-    fn believe(&self, answer: &[u8], nonce: Nonce) -> Result<Verified<Directive>, Failure> {
-        let accepted = self.home.journal.record().accepted;
-        let expected = DirectiveExpected {
-            pool: self.character.pool.clone(),
-            server: self.voice.server(),
-            nonce,
-            accepted: accepted.map(|accepted| (accepted.generation, accepted.digest)),
-        };
-        Ok(verify(answer, Keys::Pinned(&self.trust.directive_keys), &expected)?)
     }
 
     /// Records a new order before anything is done about it.
@@ -214,7 +204,7 @@ impl Agent {
         edges: &mut Edges<'_>,
     ) -> Result<Round, Failure> {
         match &directive.message().order {
-            Order::Wait { after_ms } => Ok(Round::Again((*after_ms).max(LEAST_WAIT_MS))),
+            Order::Wait { after_ms } => Ok(Round::Again(wait_ms(*after_ms))),
             Order::Stay { reason } => self.stay(reason, edges),
             Order::Boot { sealed } => {
                 let seal = self.home.journal.record().seal.as_ref();

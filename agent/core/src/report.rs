@@ -36,6 +36,11 @@ impl Voice {
         ServerId::of(&self.key.public())
     }
 
+    /// The pool it speaks in.
+    pub(crate) const fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
     /// A sealed status, and the nonce that its answer must repeat.
     pub fn status(
         &mut self,

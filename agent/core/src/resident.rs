@@ -1,22 +1,18 @@
 //! The agent inside a running target: it says that the target is up, and takes the server home
 //! when an order makes it something else. It changes nothing but its own slot of the journal.
 
-use repave_protocol::{
-    Directive, DirectiveExpected, Generation, Keys, Load, Nonce, Order, Side, Standing,
-    TrustDocument, Verified, verify,
-};
+use repave_protocol::{Load, Nonce, Order, Side, Standing, TrustDocument, Verified};
 
+use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
 use crate::edges::{Disk, Host, Link, Power};
 use crate::failure::Failure;
 use crate::gpt::Table;
-use crate::journal::{Journal, Place, Record, UpRecord, write_up};
+use crate::journal::{Accepted, Journal, Place, Record, UpRecord, write_up};
 use crate::report::Voice;
 use crate::settings::ResidentConfig;
 use crate::trust;
 
-/// Shortest pause that a controller can order.
-const LEAST_WAIT_MS: u64 = 250;
 /// Pause between two reports when the answer names none.
 const REPORT_MS: u64 = 5_000;
 
@@ -38,7 +34,8 @@ pub struct Resident {
     trust: TrustDocument,
     record: Record,
     voice: Voice,
-    accepted: Option<(Generation, repave_protocol::Sha256)>,
+    /// The last order heard; the journal keeps only what the default side accepted.
+    accepted: Option<Accepted>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
 }
@@ -77,7 +74,7 @@ impl Resident {
             write_up(place, disk, &up)?;
         }
         let voice = Voice::new(config.pool.clone(), journal.device_key(), boot, Side::Target, None);
-        let accepted = record.accepted.map(|accepted| (accepted.generation, accepted.digest));
+        let accepted = record.accepted;
         Ok(Self { config, trust: trust.into_message(), record, voice, accepted, surveyed: false })
     }
 
@@ -108,14 +105,7 @@ impl Resident {
         let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
         self.surveyed = true;
-        let expected = DirectiveExpected {
-            pool: self.config.pool.clone(),
-            server: self.voice.server(),
-            nonce,
-            accepted: self.accepted,
-        };
-        let keys = Keys::Pinned(&self.trust.directive_keys);
-        let directive: Verified<Directive> = verify(&answer, keys, &expected)?;
+        let directive = believe(&answer, &self.voice, nonce, &self.trust, self.accepted)?;
         let message = directive.message();
         // In memory only: the default side keeps it when it is told the same.
         if let Some((document, _)) =
@@ -123,9 +113,10 @@ impl Resident {
         {
             self.trust = document;
         }
-        self.accepted = Some((message.generation, message.order_digest()));
+        self.accepted =
+            Some(Accepted { generation: message.generation, digest: message.order_digest() });
         let other_purpose = match &message.order {
-            Order::Wait { after_ms } => return Ok(Some((*after_ms).max(LEAST_WAIT_MS))),
+            Order::Wait { after_ms } => return Ok(Some(wait_ms(*after_ms))),
             Order::Purpose(_) => message.generation != self.config.generation,
             Order::Boot { sealed } => *sealed != self.config.generation,
             Order::Stay { .. } => true,
