@@ -1,5 +1,5 @@
-//! The management controller and its command line. So far the command line only: keys and the
-//! image library.
+//! The management controller and its command line.
 
 pub mod cli;
+pub mod fleet;
 pub mod key_file;

@@ -1,0 +1,146 @@
+//! The record of one server. It is the document that the store keeps, so every field that may not
+//! have been written yet has a default, and nothing that can be derived is in it.
+
+use std::collections::BTreeMap;
+
+use repave_protocol::{Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side};
+use serde::{Deserialize, Serialize};
+
+use super::enrolment::Enrolment;
+use super::hardware::{Facts, Print};
+use super::orders::Assignment;
+use super::standing::Standing;
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Hash of its device key.
+    pub id: ServerId,
+    /// What people call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it belongs here.
+    pub enrolment: Enrolment,
+    /// Where it stands.
+    pub standing: Standing,
+    /// When it came to stand there, in milliseconds since 1970.
+    pub standing_since_ms: u64,
+    /// The last status.
+    pub seen: Seen,
+    /// The hardware, from the last status that carried it.
+    #[serde(default)]
+    pub facts: Facts,
+    /// What the hardware calls itself; one key with two of them is a clone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<Print>,
+    /// SHA-256 of the default partition, as first seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_partition: Option<Sha256>,
+    /// What the operator says of it; types may require some.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The balancer leaves it as it is.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// It is to be this type and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+    /// What it is to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignment: Option<Assignment>,
+    /// How many assignments there were; each has a number of its own.
+    #[serde(default)]
+    pub assignments: u64,
+    /// The last order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Issued>,
+    /// What failed here, by the digest of the image's OCI manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<Sha256, Failures>,
+}
+
+/// What the last status said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The boot it came from.
+    pub boot: Nonce,
+    /// Its number in that boot.
+    pub sequence: u64,
+    /// The side that was running.
+    pub side: Side,
+    /// The agent's version.
+    pub agent: String,
+    /// Generation of the last order that the default side accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// What the target is sealed as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealReport>,
+    /// How busy it was.
+    #[serde(default)]
+    pub load: Load,
+}
+
+/// The last order issued.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Issued {
+    /// Under this generation.
+    pub generation: Generation,
+    /// The order.
+    pub order: Order,
+    /// The assignment that it serves.
+    pub assignment: u64,
+    /// The generation under which that assignment's purpose was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposed: Option<Generation>,
+    /// It was handed out, and neither success nor failure was heard of since.
+    #[serde(default)]
+    pub is_out: bool,
+}
+
+/// What went wrong with one image on one server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failures {
+    /// How often.
+    pub count: u32,
+    /// The last time, in milliseconds since 1970.
+    pub last_ms: u64,
+    /// Code of the last fault.
+    pub code: String,
+    /// The image is not tried here again until an operator clears it.
+    #[serde(default)]
+    pub quarantined: bool,
+}
+
+impl Server {
+    /// What to call it in a sentence.
+    pub fn title(&self) -> String {
+        match &self.name {
+            Some(name) => name.clone(),
+            None => self.id.short(),
+        }
+    }
+
+    /// The type it is or is becoming: what it was told, or else what its seal says.
+    pub fn server_type(&self) -> Option<&str> {
+        match &self.assignment {
+            Some(assignment) => assignment.wish.server_type(),
+            None => self.seen.seal.as_ref().map(|seal| seal.server_type.as_str()),
+        }
+    }
+
+    /// Whether the order in force has been carried out: the target that was wished for is sealed.
+    pub(super) fn is_fulfilled(&self) -> bool {
+        let (Some(assignment), Some(issued)) = (&self.assignment, &self.issued) else {
+            return false;
+        };
+        let (Some(purpose), Some(seal)) = (assignment.wish.purpose(), &self.seen.seal) else {
+            return false;
+        };
+        issued.assignment == assignment.number
+            && issued.purposed == Some(seal.generation)
+            && seal.manifest == purpose.image.manifest
+    }
+}
