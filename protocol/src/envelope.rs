@@ -40,13 +40,23 @@ pub(crate) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> 
 
 /// Signs `message` and returns the envelope's bytes. Equal inputs give equal bytes.
 pub fn seal<M: Message>(message: &M, key: &SigningKey) -> Vec<u8> {
+    seal_by(message, &[key])
+}
+
+/// Signs `message` with each of `keys`, so that it is believed by those who know only one of them:
+/// this is how one key replaces another while both are about.
+pub fn seal_by<M: Message>(message: &M, keys: &[&SigningKey]) -> Vec<u8> {
     // Our messages hold strings, numbers, lists and structs only: JSON can say all of them.
     let payload = serde_json::to_vec(message).expect("a message is always JSON");
-    let sig = key.sign(&pre_authentication(M::PAYLOAD_TYPE, &payload));
+    let signed = pre_authentication(M::PAYLOAD_TYPE, &payload);
+    let sign = |key: &&SigningKey| Signature {
+        keyid: key.public(),
+        sig: STANDARD.encode(key.sign(&signed)),
+    };
     let envelope = Envelope {
         payload_type: M::PAYLOAD_TYPE.into(),
         payload: STANDARD.encode(&payload),
-        signatures: vec![Signature { keyid: key.public(), sig: STANDARD.encode(sig) }],
+        signatures: keys.iter().map(sign).collect(),
     };
     serde_json::to_vec(&envelope).expect("an envelope is always JSON")
 }
