@@ -29,6 +29,7 @@ pub mod net;
 mod process;
 pub mod qmp;
 pub mod spec;
+mod trunk;
 pub mod vm;
 
 /// How long a wait lasts before it calls the machine hung. Generous, since it says nothing about

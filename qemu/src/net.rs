@@ -14,6 +14,7 @@ pub struct Nic {
     pub(crate) backend: Backend,
     pub(crate) mac: Option<String>,
     pub(crate) link_up: bool,
+    pub(crate) vlan: Option<u16>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +58,15 @@ impl Nic {
         self
     }
 
+    /// A cable to a switch port that carries this VLAN (1 to 4094) and nothing else: only frames
+    /// with its tag (IEEE 802.1Q) reach the network, and those from there get one.
+    pub fn tagged(mut self, vlan: u16) -> Self {
+        self.vlan = Some(vlan);
+        self
+    }
+
     pub(crate) fn new(backend: Backend) -> Self {
-        Self { backend, mac: None, link_up: true }
+        Self { backend, mac: None, link_up: true, vlan: None }
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::accel::Accelerator;
 use crate::disk::{BlockSize, Bus, Disk};
 use crate::net::{Backend, Nic};
+use crate::trunk::{ENDS, QEMU_SUFFIX, socket_name};
 
 /// The machine's variable store, in its folder.
 pub(crate) const VARIABLES_FILE: &str = "OVMF_VARS.fd";
@@ -180,10 +181,12 @@ impl Args {
     }
 
     fn nic(&mut self, index: usize, nic: &Nic, spec: &VmSpec) -> Result<(), SpecError> {
+        let id = format!("net{index}");
+        let network = if nic.vlan.is_some() { self.port(index, &id) } else { id };
         let mut netdev = match &nic.backend {
-            Backend::Slirp { .. } => format!("user,id=net{index}"),
+            Backend::Slirp { .. } => format!("user,id={network}"),
             Backend::Tap { name, .. } => {
-                format!("tap,id=net{index},ifname={name},script=no,downscript=no")
+                format!("tap,id={network},ifname={name},script=no,downscript=no")
             }
         };
         if let Backend::Slirp { forwards, boot_file } = &nic.backend {
@@ -197,6 +200,13 @@ impl Args {
             }
         }
         self.pair("-netdev", netdev);
+        if nic.vlan.is_some() {
+            // Only a hub joins two networks of QEMU; each is plugged into it by a port of its own.
+            for plugged in [ENDS[1], "beyond"].map(|name| socket_name(&nic_id(index), name)) {
+                let hub = format!("hubport,id={plugged}.hub,hubid={index},netdev={plugged}");
+                self.pair("-netdev", hub);
+            }
+        }
         let mac = nic.mac.clone().unwrap_or_else(|| mac(&spec.name, index));
         // No option ROM: OVMF has a driver for virtio and a PXE of its own.
         let mut device = format!("virtio-net-pci,netdev=net{index},mac={mac},romfile=");
@@ -206,6 +216,23 @@ impl Args {
         }
         self.pair("-device", device);
         Ok(())
+    }
+
+    /// The two ends of the [`crate::trunk::Port`] between a card, whose own network is called
+    /// `id`, and the network that it leads to, whose name is returned.
+    fn port(&mut self, index: usize, id: &str) -> String {
+        let nic = nic_id(index);
+        let [trunk, access] = ENDS.map(|end| socket_name(&nic, end));
+        for (id, path) in [(id, &trunk), (&access, &access)] {
+            self.pair(
+                "-netdev",
+                format!(
+                    "dgram,id={id},local.type=unix,local.path={path}{QEMU_SUFFIX},\
+                     remote.type=unix,remote.path={path}"
+                ),
+            );
+        }
+        socket_name(&nic, "beyond")
     }
 }
 
@@ -285,6 +312,7 @@ mod tests {
         spec.nics = vec![
             Nic::slirp().boot_file("/srv/a,b/boot.efi"),
             Nic::slirp().mac("52:54:00:00:00:01").unplugged(),
+            Nic::slirp().tagged(7),
         ];
         spec.extra_args = vec!["-device".to_owned(), "VGA".to_owned()];
         check(&spec, include_str!("../tests/golden/everything.args"));

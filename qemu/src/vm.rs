@@ -22,6 +22,7 @@ use crate::namespace::Holder;
 use crate::process::{Process, mortal};
 use crate::qmp::{Qmp, QmpError};
 use crate::spec::{CONSOLE_FILE, OVMF_VARIABLES, SpecError, VARIABLES_FILE, VmSpec, nic_id};
+use crate::trunk::Port;
 
 /// QEMU's program, of Debian's package `qemu-system-x86`.
 const QEMU: &str = "qemu-system-x86_64";
@@ -148,6 +149,9 @@ impl Machine {
             begin_log(&log_path, accelerator).map_err(folder_error(&log_path))?;
         let (monitor, qemu_end) = UnixStream::pair().map_err(failed)?;
         let prefix = Holder::shared_by(&spec.nics)?.map(|holder| holder.enter());
+        let tagged = (0..).zip(&spec.nics).filter_map(|(index, nic)| Some((index, nic.vlan?)));
+        let ports = tagged.map(|(index, vlan)| Port::start(&spec.dir, &nic_id(index), vlan));
+        let ports = ports.collect::<io::Result<_>>().map_err(folder_error(&spec.dir))?;
 
         let mut command = mortal(&prefix.unwrap_or_default(), QEMU);
         command
@@ -169,7 +173,7 @@ impl Machine {
                 return Err(VmError::NotStarted { name, complaint, source });
             }
         };
-        let running = Running { name: spec.name.clone(), console, qmp, process };
+        let running = Running { name: spec.name.clone(), console, qmp, process, _ports: ports };
         for (index, _) in spec.nics.iter().enumerate().filter(|(_, nic)| !nic.link_up) {
             running.set_link(index, false)?;
         }
@@ -184,6 +188,8 @@ pub struct Running {
     console: Console,
     qmp: Qmp,
     process: Arc<Process>,
+    /// What its tagged cables are plugged into.
+    _ports: Vec<Port>,
 }
 
 impl Running {

@@ -186,7 +186,8 @@ impl Lab {
         self.burn_blocks(name, size_mib, &self.config(), 4096)
     }
 
-    fn config(&self) -> Vec<u8> {
+    /// The `agent.json` that is burned unless another one is given.
+    pub fn config(&self) -> Vec<u8> {
         self.authority.agent_config(&self.pool, &[self.stub.url()], None)
     }
 

@@ -8,6 +8,10 @@ use repave_qemu::disk::Disk;
 use repave_qemu::namespace::{Namespace, NamespaceSpec};
 use repave_qemu::net::Nic;
 use repave_vm::{Lab, Server, say};
+use serde_json::{Value, json};
+
+/// Room for the default side; nothing else is put on these disks.
+const DISK_MIB: u64 = 256;
 
 /// What the agent says of a cable that is not there.
 const NO_CARRIER: &str = "no carrier yet";
@@ -58,6 +62,21 @@ fn the_clock_says_2099_and_the_cable_comes_after_a_minute() -> Result<()> {
 }
 
 #[test]
+fn a_switch_that_carries_one_vlan_only_is_spoken_to_with_its_tag() -> Result<()> {
+    const VLAN: u16 = 7;
+    let lab = Lab::new("vlan", Scenario::default())?;
+    let mut config: Value = serde_json::from_slice(&lab.config())?;
+    config["network"] = json!({ "interfaces": [{ "vlan": VLAN }] });
+    let mut spec = lab.bare("vlan");
+    spec.disks.push(lab.burn_with("vlan", DISK_MIB, &serde_json::to_vec(&config)?)?);
+    // What is sent without the tag is lost, and so is the answer to it.
+    spec.nics.push(Nic::slirp().tagged(VLAN));
+    let mut server = lab.server(spec)?;
+    check(&mut server)?;
+    lab.finish()
+}
+
+#[test]
 fn the_same_uki_comes_by_pxe() -> Result<()> {
     let lab = Lab::new("pxe", Scenario::default())?;
     let mut spec = lab.spec("pxe")?;
@@ -71,7 +90,7 @@ fn the_same_uki_comes_by_pxe() -> Result<()> {
 #[test]
 fn a_disk_burned_once_and_copied_makes_two_servers() -> Result<()> {
     let lab = Lab::new("clones", Scenario::default())?;
-    let burned = lab.burn("burned", 256)?;
+    let burned = lab.burn("burned", DISK_MIB)?;
     let clone = |name: &str| -> Result<_> {
         let path = lab.dir().join(format!("{name}.img"));
         Ok(Disk::copy(burned.path(), &path)?.serial(name.to_uppercase()))
