@@ -272,6 +272,7 @@ impl Agent {
             default: &self.home.default,
             architecture: &self.character.architecture,
             resident: &resident,
+            earlier: self.home.journal.record().boot_places(),
         };
         let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
         let journal_disk = self.home.default.disk;

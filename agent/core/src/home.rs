@@ -90,6 +90,7 @@ fn first_boot(
         accepted: None,
         purposing: None,
         seal: None,
+        unsealed: Vec::new(),
         staying: None,
         failure: None,
     };

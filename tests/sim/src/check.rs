@@ -8,13 +8,12 @@ use std::ops::Range;
 
 use repave_core::edges::Volume;
 use repave_core::efi::numbers_from_bytes;
-use repave_core::gpt::Table;
 use repave_core::journal::{Journal, Place, Record, Seal};
 use repave_protocol::{BootMethod, Guid, Sha256, Side, Stage, Standing, Status};
 
 use crate::disk::Medium;
-use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp};
 use crate::machine::Machine;
+use crate::stable::{Extent, equals_image, mountable};
 
 /// Events told with a violation.
 const TAIL: usize = 40;
@@ -100,6 +99,8 @@ pub struct Watch {
     first_entry: Option<u16>,
     /// The image sealed last.
     last_sealed: Option<Sha256>,
+    /// The image of a purposing that was cut and gave way to the present one.
+    given_up: Option<Sha256>,
     /// Whether the default side wrote to the target since then.
     is_dirty: bool,
 }
@@ -122,6 +123,11 @@ impl Watch {
 
     fn seal(&self) -> Option<&Seal> {
         self.record.as_ref()?.seal.as_ref()
+    }
+
+    /// The image of the purposing that is under way.
+    fn purposing(&self) -> Option<Sha256> {
+        Some(self.record.as_ref()?.purposing.as_ref()?.manifest)
     }
 }
 
@@ -175,8 +181,12 @@ fn refresh(machine: &mut Machine) -> Option<Seal> {
     let watch = &mut machine.watch;
     let place = Place { disk: 0, offset_bytes: watch.state.start };
     let before = watch.seal().map(|seal| seal.generation);
+    let under_way = watch.purposing();
     let journal = Journal::open(place, &mut machine.media[0].durable()).ok().flatten();
     watch.record = journal.map(|journal| journal.record().clone());
+    if under_way.is_some() && watch.purposing().is_some() && under_way != watch.purposing() {
+        watch.given_up = under_way;
+    }
     let seal = watch.seal().filter(|seal| before != Some(seal.generation)).cloned()?;
     watch.last_sealed = Some(seal.manifest);
     watch.is_dirty = false;
@@ -255,25 +265,21 @@ fn i4_armed_is_sealed(machine: &Machine, partition: Option<Guid>) -> Result<(), 
 }
 
 /// I4: an ESP that the firmware could mount is sealed, or belongs to a target that is whole: the
-/// old one before the first write, or the new one between its last head and its seal.
+/// old one before the first write, or a new one between its last head and its seal, which another
+/// order may keep from coming.
 fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
     let watch = &machine.watch;
-    if watch.seal().is_some() || !watch.is_dirty {
+    if let Some(seal) = watch.seal() {
+        return i4_only_what_is_sealed(machine, seal.boot.partition);
+    }
+    if !watch.is_dirty {
         return Ok(());
     }
-    let purposing = watch.record.as_ref().and_then(|record| record.purposing.as_ref());
-    let tables = tables(machine);
-    for image in machine.controller.images.values() {
-        let boot = &image.manifest.partitions[0];
-        let Some((disk, at, _)) = find_in(&tables, boot.guid) else {
-            continue;
-        };
-        if !is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096)) {
-            continue;
-        }
-        let new = purposing.map(|purposing| (purposing.manifest, Extent::All));
+    for image in mountable(machine) {
+        let new = watch.purposing().map(|manifest| (manifest, Extent::All));
+        let given_up = watch.given_up.map(|manifest| (manifest, Extent::All));
         let old = watch.last_sealed.map(|manifest| (manifest, Extent::AllAndItsOwn));
-        let mut verdicts = [new, old]
+        let mut verdicts = [new, given_up, old]
             .into_iter()
             .flatten()
             .map(|(manifest, extent)| equals_image(machine, manifest, extent));
@@ -285,6 +291,17 @@ fn i4_no_mountable_ruin(machine: &Machine) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// I4: no other ESP can be mounted than the sealed one. One whose disk was away is a known evil.
+fn i4_only_what_is_sealed(machine: &Machine, sealed: Guid) -> Result<(), String> {
+    let known = machine.watch.record.as_ref().map_or(&[][..], |record| &record.unsealed);
+    let partitions = mountable(machine).map(|image| image.manifest.partitions[0].guid);
+    let is_left = |guid: &Guid| *guid != sealed && !known.iter().any(|p| p.partition == *guid);
+    match { partitions }.find(is_left) {
+        Some(guid) => Err(format!("the ESP {guid} can be mounted, sealed is {sealed}")),
+        None => Ok(()),
+    }
 }
 
 /// I5: default stays first once it was, and nothing of others changes.
@@ -337,7 +354,12 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
             let under_way = record.purposing.as_ref().filter(|_| record.seal.is_none());
             let under_way = under_way.ok_or("the journal knows of no purposing")?;
             let extent = match stage {
-                Stage::Unsealed => return Ok(()),
+                Stage::Unsealed => {
+                    return match mountable(machine).next() {
+                        Some(image) => Err(format!("{} can be booted", image.reference.name)),
+                        None => Ok(()),
+                    };
+                }
                 // Nobody has read it back yet, so a disk that lies makes no liar of the agent.
                 Stage::Written if machine.media.iter().any(Medium::has_lied) => return Ok(()),
                 Stage::Written => Extent::Bodies,
@@ -359,99 +381,6 @@ fn armed_by(machine: &Machine, method: BootMethod) -> Result<(), String> {
         _ => machine.nvram.next_partition().is_some_and(|guid| is_target_partition(machine, guid)),
     };
     if is_armed { Ok(()) } else { Err(format!("leaving by {method:?}, which is not armed")) }
-}
-
-/// How much of a target is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-enum Extent {
-    /// All but the first chunk of each partition.
-    Bodies,
-    /// All but the first chunk of the boot partition.
-    AllButBootHead,
-    /// The same, with settings.
-    Configured,
-    /// Everything.
-    All,
-    /// Everything, and what the target wrote itself.
-    AllAndItsOwn,
-}
-
-/// Every disk's table on stable storage, where there is one.
-fn tables(machine: &Machine) -> Vec<Option<Table>> {
-    let read = |medium: &Medium| Table::read(&mut medium.durable()).ok();
-    machine.media.iter().map(read).collect()
-}
-
-/// Where a partition is: disk, first byte, size.
-fn find_in(tables: &[Option<Table>], guid: Guid) -> Option<(usize, u64, u64)> {
-    tables.iter().enumerate().find_map(|(disk, table)| {
-        let table = table.as_ref()?;
-        let entry = table.find(guid)?;
-        let bytes = |blocks: u64| blocks * table.block_bytes;
-        Some((disk, bytes(entry.first_lba), bytes(entry.blocks())))
-    })
-}
-
-/// Where a partition is, by the table on stable storage: disk, first byte, size.
-pub fn find(machine: &Machine, guid: Guid) -> Option<(usize, u64, u64)> {
-    find_in(&tables(machine), guid)
-}
-
-fn equals_image(machine: &Machine, manifest: Sha256, extent: Extent) -> Result<(), String> {
-    let image = machine.controller.images.get(&manifest).ok_or("an image that nobody published")?;
-    let tables = tables(machine);
-    for (number, partition) in image.manifest.partitions.iter().enumerate() {
-        let name = &partition.name;
-        let (disk, at, size_bytes) =
-            find_in(&tables, partition.guid).ok_or_else(|| format!("{name} is in no table"))?;
-        let wanted = wanted(machine, image, number, (disk, at), extent);
-        if size_bytes < wanted.len() as u64 {
-            let wanted_bytes = wanted.len();
-            return Err(format!("{name} has {size_bytes} bytes, its image {wanted_bytes}"));
-        }
-        let skips_head = match extent {
-            Extent::Bodies => true,
-            Extent::AllButBootHead | Extent::Configured => number == 0,
-            Extent::All | Extent::AllAndItsOwn => false,
-        };
-        let from = if skips_head { CHUNK_BYTES as usize } else { 0 };
-        let found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
-        if found[from..] != wanted[from..] {
-            let place = (from..wanted.len()).find(|&place| found[place] != wanted[place]);
-            let place = place.unwrap_or(from);
-            return Err(format!("{name} differs from its image at byte {place}"));
-        }
-    }
-    Ok(())
-}
-
-/// The bytes that a partition must have.
-fn wanted(
-    machine: &Machine,
-    image: &Image,
-    number: usize,
-    (disk, at): (usize, u64),
-    extent: Extent,
-) -> Vec<u8> {
-    let mut wanted = image.plain[number].clone();
-    let guid = image.manifest.partitions[number].guid;
-    let has_settings = extent >= Extent::Configured;
-    if let Some((volume, region)) = &machine.watch.configured
-        && volume.guid == guid
-        && has_settings
-    {
-        let from = wanted.len() - SETTINGS_BYTES as usize;
-        wanted[from..].copy_from_slice(region);
-    }
-    let own_writes = machine.watch.own_writes.iter();
-    for (own_disk, offset_bytes, bytes) in own_writes.filter(|_| extent == Extent::AllAndItsOwn) {
-        let place = offset_bytes.checked_sub(at).filter(|_| *own_disk == disk);
-        let place = place.map(|place| place as usize);
-        if let Some(part) = place.and_then(|place| wanted.get_mut(place..place + bytes.len())) {
-            part.copy_from_slice(bytes);
-        }
-    }
-    wanted
 }
 
 /// I9: every order that was accepted ended, and the controller knows how: the target is up, or a

@@ -5,6 +5,7 @@
 //! [`World`] is the way in; the parts are public so that other tests may build worlds of their own.
 //! What must hold after every step is in [`check`], one function for each invariant.
 
+mod bench;
 pub mod chance;
 pub mod check;
 pub mod configurator;
@@ -18,6 +19,7 @@ pub mod image;
 pub mod link;
 pub mod machine;
 pub mod power;
+pub mod stable;
 pub mod world;
 
 pub use check::Violation;

@@ -6,19 +6,20 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
-use repave_core::edges::{Disk, Edges, Host};
+use repave_core::edges::{Edges, Host};
 use repave_core::efi::numbers_to_bytes;
-use repave_core::gpt::{Entry, Table};
 use repave_core::home::Home;
+use repave_core::journal::{Journal, Place as JournalPlace, Record};
 use repave_core::resident::{Resident, Surroundings, find_journal};
 use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
 use repave_core::trust;
-use repave_image::{DEFAULT_PARTITION, ESP_TYPE, Reports, STATE_PARTITION, STATE_TYPE};
+use repave_image::Reports;
 use repave_protocol::{
     BootMethod, Generation, Guid, Load, Nonce, Order, Purpose, ServerId, Settings, SettingsFile,
     Side, SigningKey, Standing, strict_json,
 };
 
+use crate::bench::{BURNED_BYTES, Bench, MIB, burn};
 use crate::chance::Chance;
 use crate::check::{self, Step, Violation, Watch};
 use crate::configurator::{Files, file_in};
@@ -28,16 +29,14 @@ use crate::disk::{DiskSpec, Drive, Medium};
 use crate::events::Events;
 use crate::firmware::{Nvram, Quirks, Started, Variables};
 use crate::host::Clock;
-use crate::image::{Image, ImageSpec, SETTINGS_BYTES, esp_bytes};
+use crate::image::{Image, ImageSpec, SETTINGS_BYTES};
 use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
 use crate::power::Switch;
+use crate::stable::find;
 
 /// Steps after which something that should have happened will not.
 const STEPS: usize = 300;
-const MIB: u64 = 1 << 20;
-/// Size of the image that is burned; disks are larger, so that its backup table is misplaced.
-const BURNED_BYTES: u64 = 4 * MIB;
 /// Pause after a failed round.
 const PAUSE_MS: u64 = 1_000;
 
@@ -262,7 +261,7 @@ impl World {
     pub fn target_file(&self, image: &Image, path: &str) -> Option<Vec<u8>> {
         let machine = self.machine.borrow();
         let root = &image.manifest.partitions[1];
-        let (disk, at, _) = check::find(&machine, root.guid)?;
+        let (disk, at, _) = find(&machine, root.guid)?;
         let end = at + root.size_bytes;
         file_in(&machine.media[disk].durable_bytes(end - SETTINGS_BYTES..end), path)
     }
@@ -311,6 +310,17 @@ impl World {
         machine.media[1].flush();
     }
 
+    /// A target's root changes the journal.
+    pub fn rewrite_journal(&self, change: impl FnOnce(&mut Record)) {
+        let machine = &mut *self.machine.borrow_mut();
+        let place = JournalPlace { disk: 0, offset_bytes: machine.watch.state.start };
+        let mut bench = Bench(machine.media[0].clone());
+        let journal = Journal::open(place, &mut bench).expect("the bench does not fail");
+        let mut journal = journal.expect("a server that was up has a journal");
+        journal.update(&mut bench, change).expect("the bench does not fail");
+        machine.media[0] = bench.0;
+    }
+
     fn pause(&self, duration_ms: u64) {
         self.machine.borrow_mut().events.sleep(duration_ms);
     }
@@ -341,7 +351,7 @@ impl World {
 
     fn is_default(&self, started: Started) -> bool {
         let machine = self.machine.borrow();
-        let at = check::find(&machine, started.partition).map(|(disk, at, _)| (disk, at));
+        let at = find(&machine, started.partition).map(|(disk, at, _)| (disk, at));
         at == Some((0, machine.watch.default.start))
     }
 
@@ -464,7 +474,7 @@ impl World {
     /// A block in the middle of the data partition counts the target's starts.
     fn write_row(&self, image: &Image) {
         let machine = &mut *self.machine.borrow_mut();
-        let Some((disk, at, _)) = check::find(machine, image.manifest.partitions[2].guid) else {
+        let Some((disk, at, _)) = find(machine, image.manifest.partitions[2].guid) else {
             return;
         };
         let at = at + 8192;
@@ -485,7 +495,7 @@ impl World {
     /// The row that the target of this image keeps.
     pub fn row(&self, image: &Image) -> Option<Vec<u8>> {
         let machine = self.machine.borrow();
-        let (disk, at, _) = check::find(&machine, image.manifest.partitions[2].guid)?;
+        let (disk, at, _) = find(&machine, image.manifest.partitions[2].guid)?;
         Some(machine.media[disk].durable_bytes(at + 8192..at + 8196))
     }
 
@@ -506,73 +516,5 @@ impl World {
             }
         }
         Place::Target(resident)
-    }
-}
-
-/// Puts the burned image on a disk: its table is that of a smaller disk.
-fn burn(medium: &mut Medium, spec: &DiskSpec) {
-    let small = DiskSpec { size_bytes: BURNED_BYTES, ..spec.clone() };
-    let mut burned = Burner(Medium::new(&small, 0));
-    let block_bytes = u64::from(spec.block_bytes);
-    let mut chance = Chance::new(0);
-    let mut entry = |number: u32, name: &str, type_guid, start_bytes: u64| {
-        let mut guid = [0; 16];
-        guid.copy_from_slice(&chance.bytes()[..16]);
-        Entry {
-            number,
-            type_guid,
-            guid: Guid::from_random(guid),
-            first_lba: start_bytes / block_bytes,
-            last_lba: (start_bytes + MIB) / block_bytes - 1,
-            attributes: 0,
-            name: name.into(),
-        }
-    };
-    let entries = [
-        entry(1, DEFAULT_PARTITION, ESP_TYPE, MIB),
-        entry(2, STATE_PARTITION, STATE_TYPE, 2 * MIB),
-    ];
-    let guid = Guid::from_random([9; 16]);
-    let table = Table::create(&mut burned, guid).and_then(|table| table.rewrite(guid, &entries, 0));
-    let written = table.map(|table| table.write(&mut burned));
-    assert!(matches!(written, Ok(Ok(()))), "a fresh disk takes a table: {written:?}");
-    medium.write(0, &burned.0.durable_bytes(0..BURNED_BYTES));
-    medium.write(MIB, &esp_bytes(MIB, &mut Chance::new(0)));
-    medium.flush();
-}
-
-/// A disk on the bench, with no server around it.
-struct Burner(Medium);
-
-impl Disk for Burner {
-    fn facts(&self) -> &repave_protocol::Disk {
-        self.0.facts()
-    }
-
-    fn read(
-        &mut self,
-        offset_bytes: u64,
-        into: &mut [u8],
-    ) -> Result<(), repave_core::edges::DeviceError> {
-        self.0.read(offset_bytes, into);
-        Ok(())
-    }
-
-    fn write(
-        &mut self,
-        offset_bytes: u64,
-        bytes: &[u8],
-    ) -> Result<(), repave_core::edges::DeviceError> {
-        self.0.write(offset_bytes, bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), repave_core::edges::DeviceError> {
-        self.0.flush();
-        Ok(())
-    }
-
-    fn reread_partitions(&mut self) -> Result<(), repave_core::edges::DeviceError> {
-        Ok(())
     }
 }

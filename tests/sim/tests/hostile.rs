@@ -4,8 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use repave_protocol::{BootMethod, Order, Stage, Standing};
-use repave_sim::check::{find, i9_controller_knows};
+use repave_sim::check::i9_controller_knows;
 use repave_sim::image::is_mountable_esp;
+use repave_sim::stable::find;
 use repave_sim::{ImageSpec, Lie, Quirks, SourceFault, Spec, TargetConduct, Violation, World};
 
 fn sound<T>(outcome: Result<T, Violation>) -> T {

@@ -9,7 +9,9 @@ mod slot;
 use repave_protocol::SigningKey;
 use thiserror::Error;
 
-pub use record::{Accepted, BootPlan, KexecPlan, Purposing, Record, Seal, Secret, UpRecord};
+pub use record::{
+    Accepted, BootPlace, BootPlan, KexecPlan, Purposing, Record, Seal, Secret, UpRecord,
+};
 use slot::{SLOT_BYTES, encode, newest};
 
 use crate::edges::{DeviceError, Disk};

@@ -5,6 +5,9 @@ use std::fmt;
 use repave_protocol::{BootMethod, Fault, Generation, Guid, Sha256};
 use serde::{Deserialize, Serialize};
 
+/// Most boot partitions that are kept track of.
+const BOOT_PLACES: usize = 8;
+
 /// The agent's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -25,12 +28,30 @@ pub struct Record {
     /// The target as it was last sealed.
     #[serde(default)]
     pub seal: Option<Seal>,
+    /// Boot partitions that may be bootable although no seal is for them: what is being written,
+    /// and what was there before, on whichever disk.
+    #[serde(default)]
+    pub unsealed: Vec<BootPlace>,
     /// The order to stay in default, with its reason.
     #[serde(default)]
     pub staying: Option<String>,
     /// Why the last order accepted was not carried out.
     #[serde(default)]
     pub failure: Option<Fault>,
+}
+
+impl Record {
+    /// Every boot partition that this server has written and not blanked, as far as is known.
+    pub fn boot_places(&self) -> Vec<BootPlace> {
+        let sealed = self.seal.as_ref().map(|seal| seal.boot.place());
+        let mut places: Vec<_> = self.unsealed.iter().copied().chain(sealed).collect();
+        // Only disks that are away for good stay here; the latest are the likeliest to come back.
+        let surplus = places.len().saturating_sub(BOOT_PLACES);
+        for place in places.drain(..surplus) {
+            log::warn!("{place} is forgotten: {BOOT_PLACES} others are known");
+        }
+        places
+    }
 }
 
 /// The last order accepted.
@@ -94,6 +115,28 @@ pub struct BootPlan {
     /// What kexec needs.
     #[serde(default)]
     pub kexec: Option<KexecPlan>,
+}
+
+impl BootPlan {
+    /// Where its boot partition is.
+    pub const fn place(&self) -> BootPlace {
+        BootPlace { disk: self.disk, partition: self.partition }
+    }
+}
+
+/// A boot partition, by GUIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootPlace {
+    /// Its disk's.
+    pub disk: Guid,
+    /// Its own.
+    pub partition: Guid,
+}
+
+impl fmt::Display for BootPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "boot partition {} of disk {}", self.partition, self.disk)
+    }
 }
 
 /// What kexec needs.

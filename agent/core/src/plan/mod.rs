@@ -2,17 +2,19 @@
 //! a trusted image and what the disks hold; whatever does not fit is refused here, by name, before
 //! a byte of the target changes.
 
+mod heads;
 mod twins;
 
-use repave_image::{Architecture, ESP_TYPE, Partition, Reports};
+use repave_image::{Architecture, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
+pub(crate) use self::heads::Head;
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk, Volume};
 use crate::gpt::{Entry, GptError, Rewrite, Table};
 use crate::image::TrustedImage;
-use crate::journal::{BootPlan, KexecPlan};
+use crate::journal::{BootPlace, BootPlan, KexecPlan};
 use crate::settings::{BadSettings, Rendered, ResidentConfig, render};
 
 /// Partitions begin on multiples of this: every erase block and stripe that matters divides it.
@@ -132,9 +134,13 @@ pub struct Plan {
     pub(crate) disk: usize,
     pub(crate) extents: Vec<Extent>,
     pub(crate) rewrite: Option<Rewrite>,
-    /// Heads to blank before those of the extents: partitions that the old target had, as offset
-    /// and size in bytes, its ESP first.
-    pub(crate) old_heads: Vec<(u64, u64)>,
+    /// Heads to blank before those of the extents: what old targets had, other disks first, and
+    /// ESPs first on the target's own.
+    pub(crate) old_heads: Vec<Head>,
+    /// Boot partitions that may be bootable without a seal, from the unsealing to the seal.
+    pub(crate) unsealed: Vec<BootPlace>,
+    /// Those that stay so, since their disk is away.
+    pub(crate) away: Vec<BootPlace>,
     pub(crate) boot_partition: usize,
     pub(crate) boot: BootPlan,
     pub(crate) settings: Option<(Volume, Vec<Rendered>)>,
@@ -150,6 +156,8 @@ pub struct Ground<'a> {
     pub architecture: &'a str,
     /// What the resident would be told, but for the generation.
     pub resident: &'a ResidentConfig,
+    /// Boot partitions of targets that were written before, wherever they are.
+    pub earlier: Vec<BootPlace>,
 }
 
 impl Plan {
@@ -186,16 +194,15 @@ impl Plan {
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite =
             changed.then(|| table.rewrite(table.disk_guid, &entries, kept)).transpose()?;
-        // What the firmware could mount goes first; the sort keeps the order of the others.
-        let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
-        old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
-        let bytes = |blocks: u64| blocks * table.block_bytes;
-        let old_heads = old.iter().map(|e| (bytes(e.first_lba), bytes(e.blocks()))).collect();
+        let (mut old_heads, away) = heads::elsewhere(&ground.earlier, disk, ground.default, disks);
+        old_heads.extend(heads::here(&table, kept, disk));
         let (boot_partition, _) = image
             .manifest()
             .partition(&manifest.boot.partition)
             .unwrap_or((0, &manifest.partitions[0]));
         let boot = boot_plan(&image, purpose.boot, table.disk_guid)?;
+        let mut unsealed = ground.earlier.clone();
+        unsealed.extend(Some(boot.place()).filter(|place| !unsealed.contains(place)));
         let reports = manifest.reports == Reports::Resident;
         let resident = reports.then(|| ResidentConfig { generation, ..ground.resident.clone() });
         let files = render(&purpose.settings, manifest.settings.as_ref(), resident.as_ref())?;
@@ -210,6 +217,8 @@ impl Plan {
             extents,
             rewrite,
             old_heads,
+            unsealed,
+            away,
             boot_partition,
             boot,
             settings,

@@ -79,6 +79,7 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
     };
     on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
         record.purposing = None;
+        record.unsealed = plan.away.clone();
         record.failure = None;
         record.seal = Some(seal);
     })?;

@@ -1,14 +1,15 @@
-//! Unsealing: from here on the target cannot be booted. BootNext is forgotten, the journal says
-//! so, the heads of the old and of the new target are zeroed and flushed, and only then the
-//! partition table changes.
+//! Unsealing: from here on no target can be booted. BootNext is forgotten, the journal says so,
+//! the heads of the old target, wherever it was, and of the new one are zeroed and flushed, and only
+//! then the partition table changes.
 
 use repave_protocol::Stage;
 
 use super::Traveller;
 use crate::boot::forget_target;
+use crate::edges::{DeviceError, Disk};
 use crate::failure::Failure;
 use crate::journal::Purposing;
-use crate::plan::Plan;
+use crate::plan::{Head, Plan};
 
 /// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
 /// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
@@ -48,23 +49,19 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
     let resume = before == Some(under_way.manifest) && plan.rewrite.is_none();
     on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
         record.seal = None;
+        record.unsealed = plan.unsealed.clone();
         record.staying = None;
         record.purposing = Some(under_way);
     })?;
-    let disk = on.edges.disks[plan.disk].as_mut();
-    let block_bytes = disk.facts().logical_block_bytes as usize;
-    let zeroes = vec![0; HEAD_BYTES];
-    let heads = plan.extents.iter().map(|extent| (extent.offset_bytes, extent.size_bytes));
-    for (offset_bytes, size_bytes) in plan.old_heads.iter().copied().chain(heads) {
-        let length = size_bytes.min(HEAD_BYTES as u64) as usize;
-        // One by one, and the one block that no disk tears first: a power cut may keep later writes
-        // and lose earlier ones, or keep a boot sector and lose what follows it. An ESP that can be
-        // mounted would then stand before a target without its root.
-        for length in [block_bytes, length] {
-            disk.write(offset_bytes, &zeroes[..length])?;
-            disk.flush()?;
-        }
+    let new_heads = plan.extents.iter().map(|extent| Head {
+        disk: plan.disk,
+        offset_bytes: extent.offset_bytes,
+        size_bytes: extent.size_bytes,
+    });
+    for head in plan.old_heads.iter().copied().chain(new_heads) {
+        blank(head, on.edges.disks[head.disk].as_mut())?;
     }
+    let disk = on.edges.disks[plan.disk].as_mut();
     if let Some(rewrite) = &plan.rewrite {
         rewrite.write(disk)?;
     }
@@ -72,4 +69,18 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
     disk.reread_partitions()?;
     on.reached(Stage::Unsealed, &plan);
     Ok(Unsealed { plan, resume })
+}
+
+/// Zeroes a head, and comes back when it is gone for good.
+fn blank(head: Head, disk: &mut dyn Disk) -> Result<(), DeviceError> {
+    let block_bytes = disk.facts().logical_block_bytes as usize;
+    let zeroes = vec![0; head.size_bytes.min(HEAD_BYTES as u64) as usize];
+    // The one block that no disk tears first: a power cut may keep later writes and lose earlier
+    // ones, or keep a boot sector and lose what follows it. An ESP that can be mounted would then
+    // stand before a target without its root.
+    for length in [block_bytes, zeroes.len()] {
+        disk.write(head.offset_bytes, &zeroes[..length])?;
+        disk.flush()?;
+    }
+    Ok(())
 }

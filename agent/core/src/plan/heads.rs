@@ -1,0 +1,81 @@
+//! The heads that unsealing blanks before those of the new target: what could still make an old
+//! one boot. On the target's own disk that is every partition that goes; on any other disk it is
+//! the boot partition that the journal says this server once wrote, and nothing else there.
+
+use repave_image::ESP_TYPE;
+
+use crate::default_side::DefaultSide;
+use crate::edges::Disk;
+use crate::gpt::{Entry, Table};
+use crate::journal::BootPlace;
+
+/// Where a partition begins, and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Number of the disk.
+    pub(crate) disk: usize,
+    /// First byte.
+    pub(crate) offset_bytes: u64,
+    /// Size of the partition.
+    pub(crate) size_bytes: u64,
+}
+
+impl Head {
+    fn of(entry: &Entry, table: &Table, disk: usize) -> Self {
+        Self {
+            disk,
+            offset_bytes: entry.first_lba * table.block_bytes,
+            size_bytes: entry.blocks() * table.block_bytes,
+        }
+    }
+}
+
+/// The partitions of the target's disk, but for the first `kept`.
+pub(super) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
+    // What the firmware could mount goes first; the sort keeps the order of the others.
+    let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
+    old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
+    old.into_iter().map(|entry| Head::of(entry, table, disk)).collect()
+}
+
+/// Boot partitions of earlier targets on other disks than `target`, and those that were not found
+/// because their disk is away.
+pub(super) fn elsewhere(
+    unsealed: &[BootPlace],
+    target: usize,
+    default: &DefaultSide,
+    disks: &mut [Box<dyn Disk + '_>],
+) -> (Vec<Head>, Vec<BootPlace>) {
+    // A table that cannot be read hides its partitions from the firmware as well.
+    let readable = |(number, disk): (usize, &mut Box<dyn Disk + '_>)| {
+        Some((number, Table::read(disk.as_mut()).ok()?))
+    };
+    let tables: Vec<_> = disks.iter_mut().enumerate().filter_map(readable).collect();
+    let (mut heads, mut away) = (Vec::new(), Vec::new());
+    for place in unsealed {
+        let on: Vec<_> = tables.iter().filter(|(_, t)| t.disk_guid == place.disk).collect();
+        match on.as_slice() {
+            [] => {
+                log::warn!("{place} is away with its disk; its target would still boot");
+                away.push(*place);
+            }
+            // All that is on the target's own disk goes in any case.
+            [(number, _)] if *number == target => {}
+            [(number, table)] => {
+                let found = table.find(place.partition).filter(|entry| !is_own(default, entry));
+                heads.extend(found.map(|entry| Head::of(entry, table, *number)));
+            }
+            // One of them may be somebody's copy, which is not ours to change.
+            _ => {
+                log::warn!("{place} is not blanked: {} disks have that GUID", on.len());
+                away.push(*place);
+            }
+        }
+    }
+    (heads, away)
+}
+
+/// Whether it is a partition of the default side, whatever a target's root wrote into the journal.
+fn is_own(default: &DefaultSide, entry: &Entry) -> bool {
+    [default.default.guid, default.state.guid].contains(&entry.guid)
+}
