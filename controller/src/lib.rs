@@ -1,6 +1,8 @@
-//! The management controller and its command line.
+//! The management controller and its command line: the daemon `repave-controller`, the command
+//! `repave`, and the library under both.
 
 pub mod authority;
 pub mod cli;
 pub mod fleet;
 pub mod key_file;
+pub mod store;
