@@ -1,20 +1,21 @@
 //! Private keys in files: 64 hexadecimal digits of an Ed25519 seed (RFC 8032, 5.1.5) and a newline,
 //! readable by their owner only. A key is never written over and never read where others could.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use repave_protocol::SigningKey;
 use rustix::rand::{GetRandomFlags, getrandom};
 use thiserror::Error;
 
+use crate::owner_only::{self, OpenError};
+
 const SEED_BYTES: usize = 32;
 /// The digits and a newline; whatever is longer is no key.
 const FILE_BYTES: u64 = SEED_BYTES as u64 * 2 + 1;
 const OWNER_ONLY: u32 = 0o600;
-const OTHERS: u32 = 0o077;
 
 /// Why a key was not made or not taken.
 #[derive(Debug, Error)]
@@ -77,12 +78,10 @@ pub fn generate(path: &Path) -> Result<SigningKey, KeyFileError> {
 /// Reads a key that [`generate`] wrote.
 pub fn read(path: &Path) -> Result<SigningKey, KeyFileError> {
     let failed = |what| move |source| KeyFileError::Io { what, path: path.into(), source };
-    let file = File::open(path).map_err(failed("open"))?;
-    let metadata = file.metadata().map_err(failed("look at"))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(KeyFileError::Exposed { path: path.into(), mode });
-    }
+    let file = owner_only::open(path).map_err(|error| match error {
+        OpenError::Io { what, source } => failed(what)(source),
+        OpenError::Exposed { mode } => KeyFileError::Exposed { path: path.into(), mode },
+    })?;
     let mut text = Vec::new();
     file.take(FILE_BYTES + 1).read_to_end(&mut text).map_err(failed("read"))?;
     let seed = seed_of(&text).ok_or_else(|| KeyFileError::NotAKey { path: path.into() })?;
@@ -106,6 +105,7 @@ fn seed_of(text: &[u8]) -> Option<[u8; SEED_BYTES]> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_key_is_read_back_and_never_written_over() {

@@ -5,4 +5,5 @@ pub mod authority;
 pub mod cli;
 pub mod fleet;
 pub mod key_file;
+pub mod owner_only;
 pub mod store;
