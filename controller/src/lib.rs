@@ -6,4 +6,5 @@ pub mod cli;
 pub mod fleet;
 pub mod key_file;
 pub mod owner_only;
+pub mod power;
 pub mod store;
