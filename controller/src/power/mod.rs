@@ -1,5 +1,5 @@
 //! Power: how a server that does not answer is brought home. What can be done is the trait
-//! [`Power`]; how, is a table of methods, one file each; when, is decided in `home`, which does
+//! [`Power`]; how, is a table of methods, one file each; when, is decided in [`home`], which does
 //! nothing itself.
 //!
 //! Everything here blocks, for at most the limits named in each method, so an async caller goes
@@ -8,6 +8,7 @@
 mod command;
 mod config;
 mod error;
+pub mod home;
 mod qmp;
 mod redfish;
 
