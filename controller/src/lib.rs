@@ -6,5 +6,6 @@ pub mod cli;
 pub mod fleet;
 pub mod key_file;
 pub mod owner_only;
+pub mod policy;
 pub mod power;
 pub mod store;
