@@ -2,6 +2,7 @@
 //! `repave`, and the library under both.
 
 pub mod authority;
+pub mod balance;
 pub mod cli;
 pub mod fleet;
 pub mod key_file;

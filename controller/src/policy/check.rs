@@ -169,7 +169,7 @@ fn check_settings(templates: &SettingsTemplates, finder: &mut Finder<'_>) {
     for FileTemplate { path, mode, .. } in &templates.files {
         let field = format!("settings.files {path:?}");
         let odd = |part: &str| matches!(part, "" | "." | "..");
-        if !path.strip_prefix('/').is_some_and(|rest| !rest.split('/').any(odd)) {
+        if path.strip_prefix('/').is_none_or(|rest| rest.split('/').any(odd)) {
             finder.add(&field, "is not an absolute path without '.' and '..'".into());
         }
         if !paths.insert(path) {
