@@ -1,14 +1,14 @@
 //! Reading and writing the state folder's files: private ones are their owner's only.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::AuthorityError;
+use crate::owner_only::{self, OpenError};
 
 const OWNER_ONLY: u32 = 0o600;
-const OTHERS: u32 = 0o077;
 
 /// Writes a new file; never over an old one.
 pub(super) fn write_new(path: &Path, text: &str, is_private: bool) -> Result<(), AuthorityError> {
@@ -31,14 +31,12 @@ pub(super) fn read(path: &Path) -> Result<String, AuthorityError> {
 
 /// Reads a text file that nobody else may read.
 pub(super) fn read_private(path: &Path) -> Result<String, AuthorityError> {
-    let metadata = fs::metadata(path).map_err(|source| AuthorityError::File {
-        what: "look at",
-        path: path.into(),
-        source,
+    let failed = |what, source| AuthorityError::File { what, path: path.into(), source };
+    let mut file = owner_only::open(path).map_err(|error| match error {
+        OpenError::Io { what, source } => failed(what, source),
+        OpenError::Exposed { mode } => AuthorityError::Exposed { path: path.into(), mode },
     })?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(AuthorityError::Exposed { path: path.into(), mode });
-    }
-    read(path)
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|source| failed("read", source))?;
+    Ok(text)
 }

@@ -143,7 +143,7 @@ impl From<&Load> for LoadMilli {
 }
 
 /// What constraints look at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Hardware {
     /// Labels that people or tokens gave.
     pub labels: BTreeMap<String, String>,

@@ -72,8 +72,8 @@ pub struct Invitation {
 pub struct Credentials {
     /// Name of the join token that it showed, if that is still good.
     pub join_token: Option<String>,
-    /// The invitation for its machine, if there is one.
-    pub invitation: Option<Invitation>,
+    /// The invitation for its machine, if there is one, and the revision that it was read at.
+    pub invitation: Option<(Invitation, i64)>,
     /// Whether anybody may ask.
     pub open: bool,
 }
@@ -113,7 +113,7 @@ pub fn admit(
             && (facts.serial.as_ref() == Some(&invitation.machine)
                 || facts.macs.contains(&invitation.machine))
     };
-    let invitation = credentials.invitation.as_ref().filter(is_for);
+    let invitation = credentials.invitation.as_ref().map(|(found, _)| found).filter(is_for);
     let (enrolment, by) = match (invitation, &credentials.join_token) {
         (Some(invitation), _) => {
             let by = format!("invitation of {}", invitation.machine);

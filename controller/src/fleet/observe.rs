@@ -88,15 +88,24 @@ impl Server {
         (known != found).then(|| "its default partition has changed".into())
     }
 
-    /// Counts a failure of the order that is out, once, and quarantines what fails too often.
-    /// A network that does not deliver says nothing about the image.
+    /// Counts a failure of the order that is out, once. A network that does not deliver says nothing
+    /// about the image.
     fn count_failure(&mut self, fault: &Fault, now_ms: u64, rules: &Rules) -> Option<Event> {
         let is_out = self.close_order();
-        let image = self.assignment.as_ref()?.wish.image()?.clone();
         if !is_out || fault.blame == Blame::Network {
             return None;
         }
+        self.add_failure(&fault.code, now_ms, rules)
+    }
+
+    /// One more failure of the image that it was told to be; what fails too often is quarantined.
+    fn add_failure(&mut self, code: &str, now_ms: u64, rules: &Rules) -> Option<Event> {
+        let purpose = self.assignment.as_ref()?.wish.purpose()?;
+        let image = purpose.image.clone();
         let failures = self.failures.entry(image.manifest).or_insert_with(|| Failures {
+            server_type: purpose.server_type.clone(),
+            image: image.name.clone(),
+            version: image.version,
             count: 0,
             last_ms: now_ms,
             code: String::new(),
@@ -104,14 +113,30 @@ impl Server {
         });
         failures.count = failures.count.saturating_add(1);
         failures.last_ms = now_ms;
-        failures.code = fault.code.clone();
+        failures.code = code.into();
         if failures.quarantined || failures.count < rules.retries {
             return None;
         }
         failures.quarantined = true;
-        let (count, code) = (failures.count, fault.code.clone());
+        let (count, code) = (failures.count, code.into());
         let image = format!("{}:{}", image.name, image.version);
         Some(Event::of(self.id, now_ms, EventKind::Quarantine { image, code, count }))
+    }
+
+    /// Finds out that what was decided has not come about in time, once for every `within_ms` that
+    /// it takes, and counts that as a failure.
+    pub fn overdue(&mut self, now_ms: u64, within_ms: u64, rules: &Rules) -> Option<Event> {
+        if self.is_fulfilled() || self.quarantine().is_some() {
+            return None;
+        }
+        let assignment = self.assignment.as_mut()?;
+        let begin_ms = assignment.decided_ms.max(assignment.drained_ms);
+        let periods = now_ms.saturating_sub(begin_ms) / within_ms.max(1);
+        if assignment.wish.purpose().is_none() || periods <= u64::from(assignment.overdue) {
+            return None;
+        }
+        assignment.overdue = u32::try_from(periods).unwrap_or(u32::MAX);
+        self.add_failure("not-up-in-time", now_ms, rules)
     }
 
     /// Whether an order was out; it no longer is.

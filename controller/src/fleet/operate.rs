@@ -30,6 +30,7 @@ impl Server {
             by: by.map(Into::into),
             decided_ms: now_ms,
             drained_ms: if drains { now_ms.saturating_add(drain_ms) } else { 0 },
+            overdue: 0,
         });
         if let Some(issued) = &mut self.issued {
             // What was ordered for the assignment before can no longer fail this one.

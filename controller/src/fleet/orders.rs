@@ -36,6 +36,9 @@ pub struct Assignment {
     /// The running target is left alone until then, so that its clients can be moved.
     #[serde(default)]
     pub drained_ms: u64,
+    /// How often it was found not to have come about in time.
+    #[serde(default)]
+    pub overdue: u32,
 }
 
 impl Wish {

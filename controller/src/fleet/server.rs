@@ -103,6 +103,12 @@ pub struct Issued {
 /// What went wrong with one image on one server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failures {
+    /// The type that it was to make.
+    pub server_type: String,
+    /// Its name.
+    pub image: String,
+    /// Its version.
+    pub version: u64,
     /// How often.
     pub count: u32,
     /// The last time, in milliseconds since 1970.
@@ -112,6 +118,16 @@ pub struct Failures {
     /// The image is not tried here again until an operator clears it.
     #[serde(default)]
     pub quarantined: bool,
+}
+
+impl Issued {
+    /// The same without its settings, for those whom they do not concern.
+    pub fn without_settings(mut self) -> Self {
+        if let Order::Purpose(purpose) = &mut self.order {
+            purpose.settings = Default::default();
+        }
+        self
+    }
 }
 
 impl Server {
@@ -132,7 +148,7 @@ impl Server {
     }
 
     /// Whether the order in force has been carried out: the target that was wished for is sealed.
-    pub(super) fn is_fulfilled(&self) -> bool {
+    pub fn is_fulfilled(&self) -> bool {
         let (Some(assignment), Some(issued)) = (&self.assignment, &self.issued) else {
             return false;
         };

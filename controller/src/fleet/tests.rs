@@ -373,7 +373,7 @@ fn whom_nobody_invited_is_not_let_in() {
     check(none(), Err(()));
     check(Credentials { open: true, ..none() }, Ok("pending"));
     check(Credentials { join_token: Some("rack".into()), ..none() }, Ok("pending"));
-    let invited = |invitation| Credentials { invitation: Some(invitation), ..none() };
+    let invited = |invitation| Credentials { invitation: Some((invitation, 1)), ..none() };
     check(invited(invitation("S1", 1, 1_001)), Ok("idle"));
     check(invited(invitation("S1", 0, 1_001)), Err(()));
     check(invited(invitation("S1", 1, 1_000)), Err(()));

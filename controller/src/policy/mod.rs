@@ -178,6 +178,19 @@ impl Policy {
         }
     }
 
+    /// A pool without types, as it is before anybody declared any.
+    pub fn empty(name: PoolId) -> Self {
+        let pool = Pool {
+            name,
+            concurrency: Pool::default_concurrency(),
+            failure_budget: FailureBudget::default(),
+            silent_after_s: Pool::default_silent_after_s(),
+            freeze_share: Pool::default_freeze_share(),
+            retries: Pool::default_retries(),
+        };
+        Self { pool, types: Vec::new() }
+    }
+
     /// Parses TOML; does not [check](Self::check).
     pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)

@@ -1,0 +1,278 @@
+//! Servers: finding them, and what operators do to one.
+
+use std::collections::BTreeMap;
+
+use repave_protocol::ServerId;
+
+use super::{Control, ControlError, operator};
+use crate::clock;
+use crate::fleet::{Event, Server, Wish};
+use crate::records;
+use crate::store::changes::Changes;
+use crate::store::{ServerFilter, ServerRow};
+
+/// Tries at a change that somebody else's spoils: a server that reports changes its record often.
+const TRIES: u32 = 10;
+/// Servers looked through for one that is named by the beginning of its id.
+const PAGE: usize = 500;
+
+/// A server, and the revision of its record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// The server.
+    pub server: Server,
+    /// Its record's revision.
+    pub revision: i64,
+}
+
+impl Kept {
+    pub(super) fn of(row: &ServerRow) -> Result<Self, ControlError> {
+        Ok(Self { server: records::server(row)?, revision: row.revision })
+    }
+}
+
+impl Control {
+    /// One server.
+    pub async fn server(&self, id: ServerId) -> Result<Kept, ControlError> {
+        let rows = self.store.servers(&[id]).await?;
+        match rows.first() {
+            Some(row) => Kept::of(row),
+            None => Err(ControlError::NotFound { what: format!("server {id}") }),
+        }
+    }
+
+    /// A page of servers.
+    pub async fn servers(
+        &self,
+        filter: &ServerFilter,
+        after: Option<ServerId>,
+        limit: usize,
+    ) -> Result<Vec<Kept>, ControlError> {
+        let rows = self.store.list_servers(filter, after, limit).await?;
+        rows.iter().map(Kept::of).collect()
+    }
+
+    /// The server that people mean by `text`: its id, the beginning of it, or its name.
+    pub async fn find_server(&self, text: &str) -> Result<ServerId, ControlError> {
+        if let Ok(id) = text.parse() {
+            return Ok(id);
+        }
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.store.list_servers(&ServerFilter::default(), after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            for row in &page {
+                let server = records::server(row)?;
+                let by_id = text.len() >= 4 && server.id.to_string().starts_with(text);
+                if by_id || server.name.as_deref() == Some(text) {
+                    found.push(server.id);
+                }
+            }
+        }
+        let what = format!("server {text:?}");
+        match found.as_slice() {
+            [] => Err(ControlError::NotFound { what }),
+            [one] => Ok(*one),
+            several => {
+                let found = several.iter().take(3).map(ServerId::short).collect::<Vec<_>>();
+                Err(ControlError::Ambiguous { what, found: found.join(", ") })
+            }
+        }
+    }
+
+    /// Changes one server's record. `change` may be called again if the record changed meanwhile,
+    /// unless `expected` fixes the revision.
+    pub async fn change_server(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        mut change: impl FnMut(&mut Server, u64) -> Result<Vec<Event>, ControlError>,
+    ) -> Result<Kept, ControlError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut kept = self.server(id).await?;
+            if expected.is_some_and(|expected| expected != kept.revision) {
+                return Err(ControlError::Changed { what: format!("server {id}") });
+            }
+            let events = change(&mut kept.server, clock::now_ms())?;
+            let put = records::put(&kept.server, Some(kept.revision));
+            let changes = Changes { servers: vec![put], ..Changes::default() };
+            match self.commit(changes, &events).await {
+                Ok(()) => {
+                    self.waiting.tell(&[id]);
+                    return self.server(id).await;
+                }
+                Err(ControlError::Changed { .. }) if expected.is_none() && tries < TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// An operator's change, on record with its name.
+    async fn operate(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        (actor, action, detail): (&str, &str, Option<String>),
+        mut change: impl FnMut(&mut Server, u64) -> Result<Vec<Event>, ControlError>,
+    ) -> Result<Kept, ControlError> {
+        self.change_server(id, expected, |server, now_ms| {
+            let mut events = change(server, now_ms)?;
+            let mut event = operator(actor, now_ms, action, "", detail.clone());
+            event.server = Some(id);
+            events.insert(0, event);
+            Ok(events)
+        })
+        .await
+    }
+
+    /// Lets a server in, or back in.
+    pub async fn approve(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        self.operate(id, expected, (actor, "server.approve", None), |server, now_ms| {
+            Ok(server.approve(actor, now_ms).into_iter().collect())
+        })
+        .await
+    }
+
+    /// Rejects a pending server, or revokes an approved one.
+    pub async fn expel(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        self.operate(id, expected, (actor, "server.expel", None), |server, now_ms| {
+            Ok(server.expel(actor, now_ms).into_iter().collect())
+        })
+        .await
+    }
+
+    /// Keeps the balancer from a server, or lets it at it again.
+    pub async fn cordon(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        cordoned: bool,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let action = if cordoned { "server.cordon" } else { "server.uncordon" };
+        self.operate(id, expected, (actor, action, None), |server, _| {
+            server.cordoned = cordoned;
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    /// Says that a server is to be of one type and no other, or that it may be any again.
+    pub async fn pin(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        to: Option<&str>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        if let Some(name) = to {
+            self.declared(name)?;
+        }
+        let action = if to.is_some() { "server.pin" } else { "server.unpin" };
+        let detail = to.map(Into::into);
+        self.operate(id, expected, (actor, action, detail), |server, _| {
+            server.pinned = to.map(Into::into);
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    /// Takes a server's purpose away and keeps the balancer from giving it another.
+    pub async fn drain(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let active = self.active();
+        self.operate(id, expected, (actor, "server.drain", None), |server, now_ms| {
+            let drain_ms = active.drain_ms(server.server_type());
+            server.cordoned = true;
+            let why = format!("{actor} drained it");
+            Ok(vec![server.assign(Wish::Spare, &why, Some(actor), now_ms, drain_ms)])
+        })
+        .await
+    }
+
+    /// Takes a server out of the pool: it goes to default and stays there.
+    pub async fn retire(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        self.operate(id, expected, (actor, "server.retire", None), |server, now_ms| {
+            let why = format!("{actor} retired it");
+            Ok(vec![server.assign(Wish::Retired, &why, Some(actor), now_ms, 0)])
+        })
+        .await
+    }
+
+    /// Forgets what failed on a server, so that it is tried again.
+    pub async fn clear(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        self.operate(id, expected, (actor, "server.clear", None), |server, _| {
+            server.clear_failures();
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    /// Gives a server a name and labels.
+    pub async fn describe(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        (name, labels): (Option<String>, BTreeMap<String, String>),
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let detail = Some(format!("{name:?} {labels:?}"));
+        self.operate(id, expected, (actor, "server.describe", detail), |server, _| {
+            server.name = name.clone();
+            server.labels = labels.clone();
+            Ok(Vec::new())
+        })
+        .await
+    }
+
+    /// Lets `new` take over from `old`, whose machine it is: in one commit, so that never both or
+    /// neither of them is the machine.
+    pub async fn rekey(
+        &self,
+        old: ServerId,
+        new: ServerId,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let (mut before, mut after) = (self.server(old).await?, self.server(new).await?);
+        let now_ms = clock::now_ms();
+        let mut event = operator(actor, now_ms, "server.rekey", &old.to_string(), None);
+        event.server = Some(new);
+        let mut events = vec![event];
+        events.extend(after.server.succeed(&mut before.server, actor, now_ms));
+        let servers = vec![
+            records::put(&before.server, Some(before.revision)),
+            records::put(&after.server, Some(after.revision)),
+        ];
+        self.commit(Changes { servers, ..Changes::default() }, &events).await?;
+        self.waiting.tell(&[old, new]);
+        self.server(new).await
+    }
+}
