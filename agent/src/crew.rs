@@ -166,7 +166,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use repave_core::edges::{
-        Completion, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+        BadCa, Completion, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
     };
     use repave_protocol::Sha256;
 
@@ -200,6 +200,10 @@ mod tests {
             let error = || LinkError { peer: url.into(), reason: "past the end".into() };
             into.copy_from_slice(self.0.get(start..start + into.len()).ok_or_else(error)?);
             Ok(())
+        }
+
+        fn trust_ca(&self, _: &str) -> Result<(), BadCa> {
+            unreachable!("workers only get ranges")
         }
     }
 

@@ -1,9 +1,11 @@
 //! What the link and the crew need of an HTTP client, so that their tests need no server. The
 //! client that is burned is `https::Client`; TLS, redirects and ranges are its affair.
 
+use std::error::Error;
+use std::iter;
 use std::time::Duration;
 
-use repave_core::edges::LinkError;
+use repave_core::edges::{BadCa, LinkError};
 use repave_protocol::Sha256;
 
 use crate::https::{Client, HttpError};
@@ -23,6 +25,8 @@ pub trait Http: Send + Sync {
     fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError>;
     /// Fills `into` with the bytes from `offset_bytes` on.
     fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError>;
+    /// Pins other CAs for the requests to come; after an error it is those of before.
+    fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa>;
 }
 
 impl Http for Client {
@@ -43,6 +47,16 @@ impl Http for Client {
     fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError> {
         Client::get_range(self, url, offset_bytes, into).map_err(link_error)
     }
+
+    fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa> {
+        self.pin(ca_pem.as_bytes()).map_err(|error| BadCa { reason: chain(&error) })
+    }
+}
+
+/// The error and its causes, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn link_error(HttpError { url, fault }: HttpError) -> LinkError {

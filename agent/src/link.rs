@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use repave_core::edges::{Link, LinkError};
+use repave_core::edges::{BadCa, Link, LinkError};
 use repave_protocol::{ServerId, Sha256, limits};
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -61,6 +61,10 @@ impl ControlLink {
 }
 
 impl Link for ControlLink {
+    fn trust_ca(&mut self, ca_pem: &str) -> Result<(), BadCa> {
+        self.controllers.http.trust_ca(ca_pem)
+    }
+
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
         // What was told came before; what still cannot leave is made stale by the question.
         self.settle();
@@ -170,7 +174,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use repave_core::edges::{Link, LinkError};
+    use repave_core::edges::{BadCa, Link, LinkError};
     use repave_protocol::{ServerId, Sha256, SigningKey};
 
     use super::ControlLink;
@@ -211,6 +215,10 @@ mod tests {
             assert!(url.ends_with(&"00".repeat(32)));
             into.fill(offset_bytes as u8);
             Ok(())
+        }
+
+        fn trust_ca(&self, _: &str) -> Result<(), BadCa> {
+            unreachable!("certificates are the client's affair")
         }
     }
 

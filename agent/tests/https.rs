@@ -13,6 +13,9 @@ use rcgen::{
     date_time_ymd,
 };
 use repave_agent::https::{Client, Fault, HttpError, SetupError, Timeouts};
+use repave_agent::link::ControlLink;
+use repave_core::edges::Link;
+use repave_protocol::{ServerId, SigningKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -257,6 +260,37 @@ fn any_of_several_pinned_cas_will_do() {
     let both = format!("{}{}", old.pem, new.pem);
     check_identity(&both, old.server(&["localhost"], NOW), "localhost", "");
     check_identity(&both, new.server(&["localhost"], NOW), "localhost", "");
+}
+
+#[test]
+fn a_link_believes_another_ca_from_the_next_exchange_on() {
+    let [old, new] = ["old", "new"].map(|name| Authority::root(name, NOW));
+    let serve = |ca: &Authority| Server::tls(ca.server(&["localhost"], NOW), good_answer());
+    let [of_old, of_new] = [serve(&old), serve(&new)];
+    let http = Arc::new(client(&old.pem));
+    let id = ServerId::of(&SigningKey::from_seed(&[7; 32]).public());
+    let base = |server: &Server| server.url("https", "localhost");
+    let link = |server: &Server| ControlLink::new(http.clone(), &[base(server)], id).unwrap();
+    let (mut to_old, mut to_new) = (link(&of_old), link(&of_new));
+    let check = |link: &mut ControlLink, refusal: &str| match link.ask(b"{}") {
+        Ok(answer) => assert_eq!((answer.as_slice(), refusal), (BODY, "")),
+        Err(error) => assert!(!refusal.is_empty() && error.reason.contains(refusal), "{error}"),
+    };
+    check(&mut to_old, "");
+    check(&mut to_new, "UnknownIssuer");
+
+    // What is no CA is told, and leaves everything as it was.
+    let error = to_old.trust_ca("not PEM").unwrap_err();
+    assert!(error.reason.contains("no CA certificate"), "{error}");
+    check(&mut to_old, "");
+
+    // Not even the connection that was kept is used again; what shares the client follows.
+    to_old.trust_ca(&new.pem).unwrap();
+    check(&mut to_old, "UnknownIssuer");
+    check(&mut to_new, "");
+    to_old.trust_ca(&(old.pem.clone() + &new.pem)).unwrap();
+    check(&mut to_old, "");
+    check(&mut to_new, "");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use repave_protocol::{
 use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
 use crate::boot;
-use crate::edges::{Disk, Edges};
+use crate::edges::Edges;
 use crate::failure::Failure;
 use crate::home::Home;
 use crate::image::TrustedImage;
@@ -167,9 +167,8 @@ impl Agent {
         directive: &Verified<Directive>,
         edges: &mut Edges<'_>,
     ) -> Result<(), Failure> {
-        let disk = edges.disks[self.home.default.disk].as_mut();
         let message = directive.message();
-        self.take_trust(message, disk)?;
+        self.take_trust(message, edges)?;
         if *directive.finding() == Recency::Repeat {
             return Ok(());
         }
@@ -179,6 +178,7 @@ impl Agent {
             log::info!("generation {}: {}", message.generation, order_words(&message.order));
             self.fault = None;
         }
+        let disk = edges.disks[self.home.default.disk].as_mut();
         Ok(self.home.journal.update(disk, |record| {
             record.accepted = Some(accepted);
             if !is_wait {
@@ -188,9 +188,10 @@ impl Agent {
     }
 
     /// Takes a newer trust document that came along.
-    fn take_trust(&mut self, directive: &Directive, disk: &mut dyn Disk) -> Result<(), Failure> {
-        let found = trust::newer(directive.trust.as_ref(), &self.trust, self.character.root_key)?;
-        if let Some((document, text)) = found {
+    fn take_trust(&mut self, directive: &Directive, edges: &mut Edges<'_>) -> Result<(), Failure> {
+        let (came, root_key) = (directive.trust.as_ref(), self.character.root_key);
+        if let Some((document, text)) = trust::newer(came, &self.trust, root_key, edges.link)? {
+            let disk = edges.disks[self.home.default.disk].as_mut();
             self.home.journal.update(disk, |record| record.trust = Some(text))?;
             self.trust = document;
         }

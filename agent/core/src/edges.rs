@@ -74,8 +74,19 @@ pub struct LinkError {
     pub reason: String,
 }
 
+/// A trust document's CA that nothing can be checked against.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the CA of the trust document cannot be used: {reason}")]
+pub struct BadCa {
+    /// The system's words.
+    pub reason: String,
+}
+
 /// The way to the controller and to the image library.
 pub trait Link {
+    /// From the next exchange on, believes peers that the CA certificates in `ca_pem` vouch for, and
+    /// no others. After an error it believes whom it did before.
+    fn trust_ca(&mut self, ca_pem: &str) -> Result<(), BadCa>;
     /// Sends a sealed status and returns the bytes of the answer, unjudged. May take as long as
     /// the controller's long poll.
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError>;

@@ -7,7 +7,7 @@ use repave_protocol::{Blame, Fault, Generation, Refusal, Stage};
 use thiserror::Error;
 
 use crate::default_side::NoDefaultSide;
-use crate::edges::{DeviceError, FirmwareError, LinkError, PowerError, SettingsError};
+use crate::edges::{BadCa, DeviceError, FirmwareError, LinkError, PowerError, SettingsError};
 use crate::gpt::GptError;
 use crate::image::ImageError;
 use crate::journal::JournalError;
@@ -23,6 +23,9 @@ pub enum Failure {
     /// Its answer was not believed.
     #[error("answer refused")]
     Refused(#[from] Refusal),
+    /// Its trust document was not taken.
+    #[error("trust document not taken")]
+    Trust(#[from] BadCa),
     /// There is no default side to work from.
     #[error("default side not found")]
     NoDefaultSide(#[from] NoDefaultSide),
@@ -78,9 +81,10 @@ impl Failure {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::Link(_) => Blame::Network,
-            Self::Refused(_) | Self::Plan(PlanError::Settings(_)) | Self::NotSealed { .. } => {
-                Blame::Controller
-            }
+            Self::Refused(_)
+            | Self::Trust(_)
+            | Self::Plan(PlanError::Settings(_))
+            | Self::NotSealed { .. } => Blame::Controller,
             Self::Plan(
                 PlanError::NoSuchDisk { .. }
                 | PlanError::AmbiguousDisk { .. }
@@ -114,6 +118,7 @@ impl Failure {
         match self {
             Self::Link(_) => "controller-unreachable",
             Self::Refused(refusal) => refusal.code(),
+            Self::Trust(_) => "bad-ca",
             Self::NoDefaultSide(NoDefaultSide::Ambiguous { .. }) => "ambiguous-default",
             Self::NoDefaultSide(_) => "no-default",
             Self::Journal(_) => "journal",

@@ -1,7 +1,9 @@
 //! The agent inside a running target: it says that the target is up, and takes the server home
 //! when an order makes it something else. It changes nothing but its own slot of the journal.
 
-use repave_protocol::{Load, Nonce, Order, Side, Standing, TrustDocument, Verified};
+use repave_protocol::{
+    Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified,
+};
 
 use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
@@ -36,6 +38,8 @@ pub struct Resident {
     voice: Voice,
     /// The last order heard; the journal keeps only what the default side accepted.
     accepted: Option<Accepted>,
+    /// Why the last answer was not believed or not obeyed; told until one is.
+    refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
 }
@@ -75,7 +79,8 @@ impl Resident {
         }
         let voice = Voice::new(config.pool.clone(), journal.device_key(), boot, Side::Target, None);
         let accepted = record.accepted;
-        Ok(Self { config, trust: trust.into_message(), record, voice, accepted, surveyed: false })
+        let trust = trust.into_message();
+        Ok(Self { config, trust, record, voice, accepted, refusal: None, surveyed: false })
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -100,21 +105,23 @@ impl Resident {
 
     /// One report. `None` once the server is on its way home.
     pub fn round(&mut self, around: &mut Surroundings<'_>) -> Result<Option<u64>, Failure> {
-        let standing = Standing::Up { load: (around.load)() };
+        let standing = match &self.refusal {
+            Some(fault) => Standing::Failed { fault: fault.clone() },
+            None => Standing::Up { load: (around.load)() },
+        };
         let inventory = (!self.surveyed).then(|| around.host.inventory());
         let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
         self.surveyed = true;
-        let directive = believe(&answer, &self.voice, nonce, &self.trust, self.accepted)?;
+        let directive = match self.take(&answer, nonce, around.link) {
+            Ok(directive) => directive,
+            Err(failure) => {
+                self.refusal = Some(failure.fault(None));
+                return Err(failure);
+            }
+        };
+        self.refusal = None;
         let message = directive.message();
-        // In memory only: the default side keeps it when it is told the same.
-        if let Some((document, _)) =
-            trust::newer(message.trust.as_ref(), &self.trust, self.config.root_key)?
-        {
-            self.trust = document;
-        }
-        self.accepted =
-            Some(Accepted { generation: message.generation, digest: message.order_digest() });
         let other_purpose = match &message.order {
             Order::Wait { after_ms } => return Ok(Some(wait_ms(*after_ms))),
             Order::Purpose(_) => message.generation != self.config.generation,
@@ -129,5 +136,24 @@ impl Resident {
         around.link.settle();
         around.power.reboot()?;
         Ok(None)
+    }
+
+    /// Believes an answer, and takes what it brings along. In memory only: the default side keeps it
+    /// when it is told the same.
+    fn take(
+        &mut self,
+        answer: &[u8],
+        nonce: Nonce,
+        link: &mut dyn Link,
+    ) -> Result<Verified<Directive>, Failure> {
+        let directive = believe(answer, &self.voice, nonce, &self.trust, self.accepted)?;
+        let (message, root_key) = (directive.message(), self.config.root_key);
+        let newer = trust::newer(message.trust.as_ref(), &self.trust, root_key, link)?;
+        if let Some((document, _)) = newer {
+            self.trust = document;
+        }
+        self.accepted =
+            Some(Accepted { generation: message.generation, digest: message.order_digest() });
+        Ok(directive)
     }
 }

@@ -6,12 +6,17 @@ use repave_protocol::{
     Envelope, Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, Verified, verify,
 };
 
-/// The document that came along with a directive, if it is newer than `current`.
+use crate::edges::Link;
+use crate::failure::Failure;
+
+/// The document that came along with a directive, if it is newer than `current`; the link believes
+/// its CA from now on. One whose CA is of no use is not taken: who kept it could not even be told.
 pub(crate) fn newer(
     envelope: Option<&Envelope>,
     current: &TrustDocument,
     root_key: PublicKey,
-) -> Result<Option<(TrustDocument, String)>, Refusal> {
+    link: &mut dyn Link,
+) -> Result<Option<(TrustDocument, String)>, Failure> {
     let Some(envelope) = envelope else {
         return Ok(None);
     };
@@ -19,7 +24,15 @@ pub(crate) fn newer(
     let candidates = std::iter::once(text.as_bytes());
     let (found, _) = newest(candidates, root_key, &current.pool)?;
     let document = found.into_message();
-    Ok((document.version > current.version).then_some((document, text)))
+    if document.version <= current.version {
+        return Ok(None);
+    }
+    // Kept connections end with the old CA, so an equal one is left alone.
+    if document.ca_pem != current.ca_pem {
+        link.trust_ca(&document.ca_pem)?;
+        log::info!("trust document {}: another CA", document.version);
+    }
+    Ok(Some((document, text)))
 }
 
 /// The newest acceptable document among `candidates`, and the envelope it came in. Of equally new

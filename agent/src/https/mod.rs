@@ -12,7 +12,7 @@ mod error;
 mod verifier;
 
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ureq::config::Config;
@@ -58,8 +58,9 @@ impl Default for Timeouts {
 /// A client with kept connections. Clones share them, and may be used from any thread.
 #[derive(Clone, Debug)]
 pub struct Client {
-    agent: Agent,
-    transfer: Duration,
+    /// Replaced when other CAs are pinned. A request goes on with the one that it began with.
+    agent: Arc<RwLock<Agent>>,
+    timeouts: Timeouts,
 }
 
 impl Client {
@@ -68,26 +69,23 @@ impl Client {
     /// # Errors
     /// If `ca_pem` is not PEM, or has no certificate, or one that cannot be a trust anchor.
     pub fn new(ca_pem: &[u8], timeouts: Timeouts) -> Result<Self, SetupError> {
-        let tls = TlsConnector::new(ca_pem)?;
-        let config = Config::builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .accept_encoding("identity")
-            .user_agent(concat!("repave-agent/", env!("CARGO_PKG_VERSION")))
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
-            .max_idle_connections(MAX_IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
-            .max_idle_age(MAX_IDLE_AGE)
-            .timeout_resolve(Some(timeouts.connect))
-            .timeout_connect(Some(timeouts.connect))
-            .build();
-        let connector = ().chain(TcpConnector::default()).chain(tls);
-        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        Ok(Self { agent, transfer: timeouts.transfer })
+        let agent = Arc::new(RwLock::new(agent(ca_pem, timeouts)?));
+        Ok(Self { agent, timeouts })
+    }
+
+    /// Trusts the CA certificates in `ca_pem` and no others, from the next request on; this client
+    /// and its clones. Connections that are kept are not used again.
+    ///
+    /// # Errors
+    /// As [`Client::new`], and everything stays as it was.
+    pub fn pin(&self, ca_pem: &[u8]) -> Result<(), SetupError> {
+        let agent = agent(ca_pem, self.timeouts)?;
+        *self.agent.write().unwrap_or_else(PoisonError::into_inner) = agent;
+        Ok(())
+    }
+
+    fn agent(&self) -> Agent {
+        self.agent.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Posts a JSON body over HTTPS and gives the answer's, at most `max_answer_bytes` long. The
@@ -101,7 +99,7 @@ impl Client {
     ) -> Result<Vec<u8>, HttpError> {
         let exchange = || {
             error::check_scheme(url, &["https"])?;
-            let request = self.agent.post(url).content_type("application/json");
+            let request = self.agent().post(url).content_type("application/json");
             let request = request.config().timeout_global(Some(limit)).build();
             let response = request.send(body).map_err(|error| Fault::of_request(error, limit))?;
             read_whole(response, max_answer_bytes, limit)
@@ -111,7 +109,7 @@ impl Client {
 
     /// Gets a whole body of at most `max_bytes`.
     pub fn get(&self, url: &str, max_bytes: usize) -> Result<Vec<u8>, HttpError> {
-        let limit = self.transfer;
+        let limit = self.timeouts.transfer;
         let exchange = || read_whole(self.send_get(url, None, limit)?, max_bytes, limit);
         exchange().map_err(|fault| HttpError::new(url, fault))
     }
@@ -131,7 +129,7 @@ impl Client {
             let len_bytes = into.len() as u64;
             let last = offset_bytes.checked_add(len_bytes - 1).ok_or(Fault::RangeOverflow)?;
             let range = format!("bytes={offset_bytes}-{last}");
-            let limit = range_limit(self.transfer, len_bytes);
+            let limit = range_limit(self.timeouts.transfer, len_bytes);
             let response = self.send_get(url, Some(range), limit)?;
             let expected = Expected::Range { first: offset_bytes, last };
             let mut reader = reader(response, expected, limit)?;
@@ -147,13 +145,35 @@ impl Client {
         limit: Duration,
     ) -> Result<Response<Body>, Fault> {
         error::check_scheme(url, &["https", "http"])?;
-        let mut request = self.agent.get(url);
+        let mut request = self.agent().get(url);
         if let Some(range) = range {
             request = request.header("Range", range);
         }
         let request = request.config().timeout_global(Some(limit)).build();
         request.call().map_err(|error| Fault::of_request(error, limit))
     }
+}
+
+fn agent(ca_pem: &[u8], timeouts: Timeouts) -> Result<Agent, SetupError> {
+    let tls = TlsConnector::new(ca_pem)?;
+    let config = Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .accept_encoding("identity")
+        .user_agent(concat!("repave-agent/", env!("CARGO_PKG_VERSION")))
+        .max_response_header_size(MAX_HEADER_BYTES)
+        .input_buffer_size(BUFFER_BYTES)
+        .output_buffer_size(BUFFER_BYTES)
+        .max_idle_connections(MAX_IDLE_CONNECTIONS)
+        .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
+        .max_idle_age(MAX_IDLE_AGE)
+        .timeout_resolve(Some(timeouts.connect))
+        .timeout_connect(Some(timeouts.connect))
+        .build();
+    let connector = ().chain(TcpConnector::default()).chain(tls);
+    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
 }
 
 /// How long a range of `length_bytes` may take.

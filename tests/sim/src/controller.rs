@@ -7,11 +7,13 @@ use std::rc::Rc;
 use repave_core::edges::LinkError;
 use repave_protocol::{
     Directive, Generation, Keys, Nonce, Order, PoolId, PublicKey, Purpose, ServerId, Sha256,
-    SigningKey, Standing, Status, StatusExpected, TrustDocument, limits, seal, verify,
+    SigningKey, Standing, Status, StatusExpected, TrustDocument, limits, seal, strict_json, verify,
 };
 
 use crate::image::{Image, ImageSpec};
 
+/// The CA of the trust document that is burned.
+pub const BURNED_CA: &str = "CA 1";
 /// Where its blobs are served from.
 pub const SOURCES: [&str; 2] = ["sim://mirror", "sim://library"];
 
@@ -117,6 +119,10 @@ pub struct Controller {
     pub source_fault: Option<SourceFault>,
     /// Whether no source has any blob.
     pub sources_are_down: bool,
+    /// The CA of its certificate; whoever believes another one cannot be talked to.
+    pub ca: String,
+    /// The trust document that comes along with each answer.
+    pub brings: Option<TrustDocument>,
     root: Rc<SigningKey>,
     directives: Rc<SigningKey>,
     image_key: Rc<SigningKey>,
@@ -139,6 +145,8 @@ impl Controller {
             lies: VecDeque::new(),
             source_fault: None,
             sources_are_down: false,
+            ca: BURNED_CA.into(),
+            brings: None,
             root: key(1),
             directives: key(2),
             image_key: key(3),
@@ -155,18 +163,22 @@ impl Controller {
         self.root.public()
     }
 
-    /// The trust document, as it is burned beside the configuration.
-    pub fn trust(&self) -> Vec<u8> {
-        let document = TrustDocument {
+    /// What a server should trust, with this CA.
+    pub fn trust(&self, version: u64, ca: &str) -> TrustDocument {
+        TrustDocument {
             crit: Vec::new(),
             pool: self.pool.clone(),
-            version: 1,
+            version,
             directive_keys: vec![self.directives.public()],
             image_keys: vec![self.image_key.public()],
-            ca_pem: String::new(),
+            ca_pem: ca.into(),
             least_versions: BTreeMap::new(),
-        };
-        seal(&document, &self.root)
+        }
+    }
+
+    /// The trust document that is burned beside the configuration.
+    pub fn burned_trust(&self) -> Vec<u8> {
+        seal(&self.trust(1, BURNED_CA), &self.root)
     }
 
     /// Builds an image, signs it and puts it into the library.
@@ -216,7 +228,10 @@ impl Controller {
             nonce: status.nonce,
             generation,
             order,
-            trust: None,
+            trust: self.brings.as_ref().map(|document| {
+                let sealed = seal(document, &self.root);
+                strict_json(&sealed, limits::ENVELOPE_BYTES).expect("sealed is an envelope")
+            }),
         };
         let Some(lie) = self.lies.pop_front() else {
             if let Order::Purpose(purpose) = &directive.order {

@@ -1,7 +1,7 @@
 //! The core's way to the controller's double. What is told arrives at once and in order; what is
 //! asked is answered truly, or by the next lie.
 
-use repave_core::edges::{Link, LinkError};
+use repave_core::edges::{BadCa, Link, LinkError};
 use repave_protocol::{ServerId, Sha256};
 
 use crate::check::{self, Step};
@@ -21,6 +21,14 @@ fn is_gone(machine: &Machine) -> Result<(), LinkError> {
     if machine.events.is_cut() { Err(gone) } else { Ok(()) }
 }
 
+fn is_reached(machine: &Machine) -> Result<(), LinkError> {
+    is_gone(machine)?;
+    if machine.controller.ca == machine.trusted_ca {
+        return Ok(());
+    }
+    Err(LinkError { peer: "sim://".into(), reason: "TLS: unknown issuer".into() })
+}
+
 impl Line {
     fn deliver(&self, machine: &mut Machine, bytes: &[u8]) {
         match machine.controller.hear(bytes, self.server) {
@@ -37,9 +45,19 @@ impl Line {
 }
 
 impl Link for Line {
+    fn trust_ca(&mut self, ca_pem: &str) -> Result<(), BadCa> {
+        if !ca_pem.starts_with("CA ") {
+            return Err(BadCa { reason: "not PEM".into() });
+        }
+        let machine = &mut *self.machine.borrow_mut();
+        machine.events.note(&format!("link believes {ca_pem}"));
+        machine.trusted_ca = ca_pem.into();
+        Ok(())
+    }
+
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
         let machine = &mut *self.machine.borrow_mut();
-        is_gone(machine)?;
+        is_reached(machine)?;
         self.deliver(machine, status);
         let lie = machine.controller.lies.front().copied();
         let answer = machine.controller.answer();
@@ -52,7 +70,7 @@ impl Link for Line {
 
     fn tell(&mut self, status: Vec<u8>) {
         let machine = &mut *self.machine.borrow_mut();
-        if is_gone(machine).is_ok() {
+        if is_reached(machine).is_ok() {
             self.deliver(machine, &status);
         }
     }

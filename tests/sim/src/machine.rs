@@ -50,6 +50,8 @@ pub struct Machine {
     pub holds_partitions: bool,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
+    /// The CA that the running system's link believes.
+    pub trusted_ca: String,
     /// How the running kernel was left.
     pub exit: Option<Exit>,
     /// The side that runs.

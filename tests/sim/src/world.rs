@@ -79,7 +79,8 @@ impl Spec {
 
 enum Place {
     Off,
-    Entering,
+    /// With the default partition's GUID, if it was found before in this boot.
+    Entering(Option<Guid>),
     Default(Box<Agent>),
     Arriving {
         disk: usize,
@@ -120,6 +121,7 @@ impl World {
             bad_bytes: None,
             holds_partitions: false,
             loaded: None,
+            trusted_ca: String::new(),
             exit: None,
             side: Side::Default,
         };
@@ -167,7 +169,7 @@ impl World {
         let place = std::mem::replace(&mut self.place, Place::Off);
         self.place = match place {
             Place::Off => self.power_on(),
-            Place::Entering => self.enter(),
+            Place::Entering(latest) => self.enter(latest),
             Place::Default(agent) => self.round(agent),
             Place::Arriving { disk, boot } => self.arrive(disk, boot),
             Place::Target(resident) => self.report(resident),
@@ -339,7 +341,7 @@ impl World {
         match started {
             Some(started) if self.is_default(started) => {
                 self.machine.borrow_mut().side = Side::Default;
-                Place::Entering
+                Place::Entering(None)
             }
             Some(started) => self.start_target(started),
             None => {
@@ -370,26 +372,33 @@ impl World {
         Line { machine: Rc::clone(&self.machine), server }
     }
 
-    fn enter(&self) -> Place {
+    fn enter(&self, latest: Option<Guid>) -> Place {
         let mut disks = Drive::all(&self.machine);
         let mut firmware = Variables(Rc::clone(&self.machine));
         let mut host = Clock(Rc::clone(&self.machine));
-        let home = match Home::enter(&mut disks, &mut firmware, &mut host, None) {
+        let mut home = match Home::enter(&mut disks, &mut firmware, &mut host, latest) {
             Ok(home) => home,
             Err(failure) => {
                 self.machine.borrow_mut().events.note(&format!("not at home: {}", failure.chain()));
                 self.pause(PAUSE_MS);
-                return Place::Entering;
+                return Place::Entering(latest);
             }
         };
+        let latest = Some(home.default.default.guid);
         let (burned, root_key, pool) = {
             let controller = &self.machine.borrow().controller;
-            (controller.trust(), controller.root_key(), controller.pool.clone())
+            (controller.burned_trust(), controller.root_key(), controller.pool.clone())
         };
-        let kept = home.journal.record().trust.clone().unwrap_or_default();
-        let candidates = [burned.as_slice(), kept.as_bytes()];
-        let kept = candidates.into_iter().filter(|bytes| !bytes.is_empty());
-        let (trust, _) = trust::newest(kept, root_key, &pool).expect("what was burned is good");
+        let disk = disks[home.default.disk].as_mut();
+        let trust = match home.trust(&burned, root_key, &pool, disk) {
+            Ok(trust) => trust,
+            Err(failure) => {
+                self.machine.borrow_mut().events.note(&format!("no trust: {}", failure.chain()));
+                self.pause(PAUSE_MS);
+                return Place::Entering(latest);
+            }
+        };
+        self.machine.borrow_mut().trusted_ca.clone_from(&trust.message().ca_pem);
         let character = Character {
             pool,
             controllers: vec!["https://sim".into()],
@@ -459,12 +468,11 @@ impl World {
         let Ok(Some((place, journal))) = find_journal(&config, &mut disks) else {
             return again;
         };
-        let (burned, pool) = {
-            let controller = &self.machine.borrow().controller;
-            (controller.trust(), controller.pool.clone())
-        };
-        let trust = trust::newest(std::iter::once(burned.as_slice()), config.root_key, &pool);
-        let (trust, _) = trust.expect("what was burned is good");
+        let kept = journal.record().trust.clone().unwrap_or_default();
+        let kept = std::iter::once(kept.as_bytes());
+        let (trust, _) = trust::newest(kept, config.root_key, &config.pool)
+            .expect("the default side kept a good one");
+        self.machine.borrow_mut().trusted_ca.clone_from(&trust.message().ca_pem);
         let nonce = Nonce::from_random(self.machine.borrow_mut().chance.bytes());
         let drive = disks[place.disk].as_mut();
         let resident = Resident::arrive(config, trust, (place, &journal), drive, nonce);

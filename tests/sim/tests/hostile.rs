@@ -53,7 +53,7 @@ fn every_hostile_answer_is_refused_by_name_and_changes_nothing() {
 }
 
 #[test]
-fn a_hostile_answer_does_not_take_a_target_down() {
+fn a_hostile_answer_is_told_by_the_target_and_does_not_take_it_down() {
     let mut world = World::new(Spec::new(2));
     let web = world.publish(&ImageSpec::new("web", 1));
     let generation = world.order_image(&web);
@@ -62,6 +62,15 @@ fn a_hostile_answer_does_not_take_a_target_down() {
         let before = world.fingerprint();
         world.machine.borrow_mut().controller.lies.push_back(lie);
         sound(world.step());
+        sound(world.step());
+        let told = matches!(
+            world.machine.borrow().controller.last_standing(),
+            Some(Standing::Failed { .. })
+        );
+        assert_eq!(told, lie.code().is_some(), "{lie:?}");
+        if told {
+            assert_eq!(world.machine.borrow().controller.last_fault(), lie.code(), "{lie:?}");
+        }
         sound(world.step());
         assert!(world.is_up(generation), "{lie:?}");
         assert!(world.fingerprint() == before, "{lie:?} changed something");
