@@ -10,6 +10,8 @@ packages=(
     qemu-system-x86 qemu-utils ovmf ipxe-qemu iproute2 dnsmasq-base util-linux
     # target images
     mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
+    # the controller's tests start servers of their own from it
+    postgresql
 )
 
 missing=()
@@ -27,7 +29,12 @@ echo "deps: installing ${missing[*]}"
 root=()
 [ "$(id -u)" = 0 ] || root=(sudo)
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# Debian's postgresql makes a cluster when it is installed, and starts it. Nothing here wants one;
+# whoever installs a further version later is to get what Debian gives, so the setting goes again.
+no_cluster=/etc/postgresql-common/createcluster.d/repave-deps.conf
+trap 'rm -f "$log"; "${root[@]}" rm -f "$no_cluster"' EXIT
+"${root[@]}" mkdir -p "${no_cluster%/*}"
+echo "create_main_cluster = false" | "${root[@]}" tee "$no_cluster" > /dev/null
 if ! { "${root[@]}" apt-get update &&
     DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y --no-install-recommends "${missing[@]}"
 } > "$log" 2>&1; then

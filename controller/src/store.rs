@@ -9,7 +9,9 @@ mod error;
 mod lease;
 pub mod limits;
 mod migrate;
+mod notice;
 mod place;
+mod postgres;
 mod read;
 mod row;
 mod sqlite;
@@ -120,7 +122,7 @@ pub trait Store: Send + Sync {
 pub async fn open(url: Option<&str>, state_dir: &Path) -> Result<Arc<dyn Store>, StoreError> {
     match url {
         None => Ok(Arc::new(sqlite::Sqlite::open(state_dir.join(FILE_NAME)).await?)),
-        Some(_) => Err(StoreError::BadUrl { source: None }),
+        Some(url) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Schema(pub(super) &'static [(&'static str, &'static str)]);
 
 pub(super) const SQLITE: Schema =
     Schema(&[("store", include_str!("../../migrations/sqlite/0001_store.sql"))]);
+pub(super) const POSTGRES: Schema =
+    Schema(&[("store", include_str!("../../migrations/postgres/0001_store.sql"))]);
 
 impl Schema {
     fn newest(&self) -> i64 {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteError;
 use tokio::time::timeout;
 
@@ -26,6 +27,16 @@ impl fmt::Display for Place {
 impl Place {
     pub(super) fn file(path: &Path) -> Self {
         Self(format!("SQLite database {}", path.display()).into())
+    }
+
+    pub(super) fn server(options: &PgConnectOptions) -> Self {
+        let database = options.get_database().unwrap_or_else(|| options.get_username());
+        let host = options.get_socket().map_or_else(
+            || format!("{}:{}", options.get_host(), options.get_port()),
+            |socket| format!("{} (port {})", socket.display(), options.get_port()),
+        );
+        let user = options.get_username();
+        Self(format!("PostgreSQL database {database} at {host} (user {user})").into())
     }
 
     /// Runs one call, for [`limits::CALL`] at most, and says what its error means.

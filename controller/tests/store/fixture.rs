@@ -12,6 +12,8 @@ use repave_protocol::ServerId;
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
+use crate::postgres;
+
 /// Where a case runs.
 pub(crate) struct Database {
     pub(crate) url: Option<String>,
@@ -21,6 +23,10 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn sqlite() -> Self {
         Self { url: None, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self { url: Some(postgres::shared().database()), ..Self::sqlite() }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -56,6 +62,12 @@ macro_rules! on_both {
             $(#[test]
             fn $case() {
                 crate::fixture::run(crate::fixture::Database::sqlite(), super::$case);
+            })*
+        }
+        mod postgres {
+            $(#[test]
+            fn $case() {
+                crate::fixture::run(crate::fixture::Database::postgres(), super::$case);
             })*
         }
     };

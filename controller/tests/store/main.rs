@@ -6,5 +6,10 @@ mod commit;
 mod crash;
 mod events;
 mod fixture;
+mod lead;
 mod pages;
+#[path = "../common/postgres.rs"]
+mod postgres;
 mod schema;
+mod server;
+mod told;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use repave_controller::store::{self, StoreError};
 use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::fixture::id;
@@ -28,9 +29,15 @@ const FUTURE: &str = "INSERT INTO _sqlx_migrations \
 
 async fn a_newer_schema_is_refused(database: Arc<Database>) {
     database.open().await.close().await;
-    let options = SqliteConnectOptions::new().filename(database.folder().join("controller.db"));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query(FUTURE).execute(&mut connection).await.unwrap();
+    if let Some(url) = &database.url {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::query(FUTURE).execute(&mut connection).await.unwrap();
+    } else {
+        let file = database.folder().join("controller.db");
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::query(FUTURE).execute(&mut connection).await.unwrap();
+    }
     let refused = database.try_open().await.err().unwrap();
     assert!(matches!(refused, StoreError::Newer { found: 99, known: 1, .. }), "{refused:?}");
     assert!(refused.to_string().contains("start the newer version again"), "{refused}");

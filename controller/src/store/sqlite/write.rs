@@ -3,9 +3,11 @@
 //! the beginning is so until the end.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::Transaction;
+use sqlx::sqlite::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::store::changes::{Changes, Committed, Expected, Key};
 use crate::store::check;
@@ -14,20 +16,35 @@ use crate::store::place::Place;
 
 const DOING: &str = "commit";
 
+type Open = (Transaction<'static, Sqlite>, Committed);
+
 pub(super) async fn commit(
     pool: &SqlitePool,
     place: &Place,
     changes: &Changes,
     touched: &[(Key, Expected)],
 ) -> Result<Committed, StoreError> {
-    let mut transaction = place.call(DOING, pool.begin_with("BEGIN IMMEDIATE")).await?;
-    let found = place.call(DOING, found(&mut transaction, touched)).await?;
-    check::revisions(touched, &found)?;
-    let committed = place.call(DOING, write(&mut transaction, changes)).await?;
+    let (transaction, committed) = place.call(DOING, prepare(pool, changes, touched)).await??;
     // The driver's thread does this whether we wait or not, so it is waited for without a limit:
     // an answer that was given up could be either.
     transaction.commit().await.map_err(|source| place.failed(DOING, source))?;
     Ok(committed)
+}
+
+/// Everything but the last word. The inner error is a conflict; then all of it is undone.
+async fn prepare(
+    pool: &SqlitePool,
+    changes: &Changes,
+    touched: &[(Key, Expected)],
+) -> Result<Result<Open, StoreError>, sqlx::Error> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let found = found(&mut transaction, touched).await?;
+    if let Err(conflict) = check::revisions(touched, &found) {
+        transaction.rollback().await?;
+        return Ok(Err(conflict));
+    }
+    let committed = write(&mut transaction, changes).await?;
+    Ok(Ok((transaction, committed)))
 }
 
 /// Text, numbers and lists of them always have a JSON form.
@@ -137,7 +154,7 @@ async fn documents(
 async fn events(
     connection: &mut SqliteConnection,
     changes: &Changes,
-) -> Result<Option<std::ops::RangeInclusive<i64>>, sqlx::Error> {
+) -> Result<Option<RangeInclusive<i64>>, sqlx::Error> {
     let Some(further) = changes.events.len().checked_sub(1) else { return Ok(None) };
     let put = changes
         .events
