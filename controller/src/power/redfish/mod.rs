@@ -144,8 +144,11 @@ impl Redfish {
             None => (paths.len() == 1).then_some(0),
         };
         found.map(|at| paths.swap_remove(at)).ok_or_else(|| {
-            let wanted = self.system.as_deref().unwrap_or("the only one");
-            let reason = format!("{wanted} is not there; {} has: {ids}", self.origin);
+            let ids = if ids.is_empty() { "nothing" } else { &ids };
+            let reason = match &self.system {
+                Some(id) => format!("{id} is not there; {} has: {ids}", self.origin),
+                None => format!("it must be one of what {} has: {ids}", self.origin),
+            };
             PowerError::setting("system", clean(&reason))
         })
     }
@@ -156,6 +159,24 @@ impl Redfish {
         let system: System = answer.json("ComputerSystem")?;
         let etag = answer.etag().or_else(|| system.etag.clone());
         Ok((system, etag))
+    }
+
+    /// Which resource takes the boot override, with its tag: the system, unless its settings have
+    /// one.
+    fn place_of_boot(
+        &self,
+        client: &Client,
+        path: &str,
+        system: &System,
+        etag: Option<String>,
+    ) -> Result<(String, Option<String>), PowerError> {
+        if let Some(link) = system.settings() {
+            let (settings, etag) = self.look(client, &link.path)?;
+            if settings.has_boot_override() {
+                return Ok((link.path.clone(), etag));
+            }
+        }
+        Ok((path.to_owned(), etag))
     }
 
     fn state(&self, system: &System) -> Result<PowerState, PowerError> {
@@ -250,12 +271,13 @@ impl Power for Redfish {
                         order: format!("boot once from {source}"),
                         offered: clean(&offered),
                     })?;
+                let (place, etag) = self.place_of_boot(client, path, &system, etag)?;
                 // Some controllers hand out weak tags (W/"...") and compare them as strong ones.
                 let etag = etag.as_deref().map(|etag| match attempt {
                     0 => etag,
                     _ => etag.strip_prefix("W/").unwrap_or(etag),
                 });
-                let answer = client.patch(path, &change, etag)?;
+                let answer = client.patch(&place, &change, etag)?;
                 if answer.status != StatusCode::PRECONDITION_FAILED {
                     return Ok(());
                 }

@@ -27,6 +27,15 @@ pub(super) struct System {
     boot: Option<Boot>,
     #[serde(default)]
     actions: Actions,
+    #[serde(rename = "@Redfish.Settings")]
+    settings: Option<Settings>,
+}
+
+/// Where changes go that wait for the next start (DSP0266, 9.10).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Settings {
+    settings_object: Option<Link>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -86,6 +95,16 @@ impl System {
             Some("Paused") => Ok(PowerState::Paused),
             other => Err(other.unwrap_or("null").to_owned()),
         }
+    }
+
+    /// The resource of changes that wait, if there is one.
+    pub(super) fn settings(&self) -> Option<&Link> {
+        self.settings.as_ref()?.settings_object.as_ref()
+    }
+
+    /// Whether this resource, of the system or of its settings, has a boot override in it.
+    pub(super) fn has_boot_override(&self) -> bool {
+        self.boot.as_ref().is_some_and(|boot| boot.boot_source_override_target.is_some())
     }
 
     pub(super) fn reset(&self) -> Option<&Reset> {
