@@ -48,7 +48,7 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/power/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
