@@ -20,7 +20,7 @@ use super::{BootSource, Off, Power, PowerError, PowerState};
 
 /// A power program asks a machine far away and may wait for it.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
-const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Settings of a power program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,7 +24,8 @@ pub struct Policy {
     /// The longest pause.
     pub most_pause_ms: u64,
     /// An order without an end after this time is taken for lost, as when we were restarted in the
-    /// midst of it. Longer than any method takes.
+    /// midst of it. Longer than any method takes for its two, a boot source and a cycle, at its
+    /// longest time-out.
     pub order_limit_ms: u64,
     /// Power orders for a pool within the window: enough for single faults, and no more than one
     /// can repair by hand.

@@ -262,7 +262,8 @@ proptest! {
                         let before = tries.insert(name, attempt).unwrap_or(0);
                         prop_assert!(attempt == before + 1 && attempt <= policy.max_tries);
                         began_ms.push(now_ms);
-                        let recent = began_ms.iter().filter(|&&ms| now_ms < ms + policy.budget_window_ms);
+                        let recent = |ms: &&u64| now_ms < **ms + policy.budget_window_ms;
+                        let recent = began_ms.iter().filter(recent);
                         prop_assert!(recent.count() <= policy.budget_orders as usize);
                     }
                 }

@@ -70,6 +70,11 @@ impl Client {
         self.credentials = credentials;
     }
 
+    /// Sets the deadline anew.
+    pub(super) fn allow(&mut self, limit: Duration) {
+        self.deadline = Instant::now() + limit;
+    }
+
     pub(super) fn get(&self, path: &str) -> Result<Answer, PowerError> {
         self.exchange(Method::GET, path, None, None)
     }

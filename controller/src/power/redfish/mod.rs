@@ -90,6 +90,8 @@ impl Redfish {
         let root: Root = client.get(ROOT)?.json("service root")?;
         let session = self.log_in(&mut client, &root)?;
         let result = self.find(&client, &root).and_then(|path| work(&client, &path));
+        // What the order took of its time must not cost one of the few sessions.
+        client.allow(self.limit);
         if let Some(session) = session
             && let Err(error) = client.delete(&session)
         {

@@ -16,7 +16,7 @@ use crate::power::{Power, PowerError};
 
 /// A management controller is a slow computer; some take seconds for a handshake.
 const DEFAULT_TIMEOUT_MS: u64 = 30_000;
-const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+const MAX_TIMEOUT: Duration = Duration::from_secs(120);
 /// A file of certificates; all public CAs of a Linux distribution have a quarter of it.
 const MAX_CA_BYTES: u64 = 1 << 20;
 

@@ -254,10 +254,9 @@ mod tests {
         );
         assert_eq!(
             change(&full, BootSource::Uefi("HD(1)/a.efi".into())),
-            Ok(
-                json!({"BootSourceOverrideEnabled": "Once", "BootSourceOverrideTarget": "UefiTarget",
-                "BootSourceOverrideMode": "UEFI", "UefiTargetBootSourceOverride": "HD(1)/a.efi"})
-            )
+            Ok(json!({"BootSourceOverrideEnabled": "Once",
+                "BootSourceOverrideTarget": "UefiTarget",
+                "BootSourceOverrideMode": "UEFI", "UefiTargetBootSourceOverride": "HD(1)/a.efi"}))
         );
         assert_eq!(
             change(&plain, BootSource::Default),
