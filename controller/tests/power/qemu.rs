@@ -112,6 +112,39 @@ fn a_socket_without_a_machine_is_named() {
     );
 }
 
+/// QEMU answers a reset before it does it, and refuses to go on until then.
+#[test]
+fn a_machine_goes_on_only_after_its_reset() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("qmp");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let power = open(json!({"kind": "qmp", "socket": socket}));
+    let client = thread::spawn(move || power.cycle());
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+    let mut commands = BufReader::new(stream.try_clone().unwrap());
+    let mut answer = |command: &str, answer: &str| {
+        let mut line = String::new();
+        commands.read_line(&mut line).unwrap();
+        let sent: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(sent["execute"], command);
+        let id = &sent["id"];
+        writeln!(stream, "{{\"return\": {answer}, \"id\": {id}}}").unwrap();
+        if command == "system_reset" {
+            // An early command would be here at once.
+            stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            commands.fill_buf().unwrap_err();
+            stream.set_read_timeout(None).unwrap();
+            stream.write_all(b"{\"event\": \"RESET\"}\n").unwrap();
+        }
+    };
+    answer("qmp_capabilities", "{}");
+    answer("system_reset", "{}");
+    answer("query-status", "{\"status\": \"prelaunch\"}");
+    answer("cont", "{}");
+    client.join().unwrap().unwrap();
+}
+
 /// Says this to one client, and listens until it leaves.
 fn serve(listener: UnixListener, said: &'static [u8]) -> thread::JoinHandle<()> {
     thread::spawn(move || {
