@@ -12,10 +12,10 @@ AGENT := target/$(TARGET)/agent/repave-agent
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
 
-.PHONY: help deps image repave targets size demo check test test-full fmt clean
+.PHONY: help deps image repave targets size demo check test test-full bench-balance fmt clean
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 deps: ## Install the Debian packages that building and testing need
 	@./initramfs/deps.sh
@@ -57,6 +57,9 @@ test: image targets ## Unit, golden, hostile, simulator and VM tests
 
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
+
+bench-balance: ## How long one round of balancing takes for 100,000 servers
+	taskset -c 0 cargo bench --locked -p repave-controller --bench balance
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -18,8 +18,8 @@ pub(super) struct Row<'a> {
     pub(super) becoming: u32,
     /// Silent for so short a time that they count.
     pub(super) quiet: u32,
-    /// Silent for longer.
-    pub(super) lost: u32,
+    /// Silent, for however long, with another version than the image's.
+    pub(super) outdated_away: u32,
     /// Up for long enough that their load counts, and reporting it.
     pub(super) settled: u32,
     /// The sum of their load.
@@ -46,7 +46,7 @@ impl<'a> Row<'a> {
             up: 0,
             becoming: 0,
             quiet: 0,
-            lost: 0,
+            outdated_away: 0,
             settled: 0,
             load_sum: 0,
             current_up: 0,
@@ -154,7 +154,7 @@ impl<'a> Census<'a> {
                     census.lost += u32::from(lost);
                     if let Some(row) = row {
                         row.quiet += u32::from(!lost);
-                        row.lost += u32::from(lost);
+                        row.outdated_away += u32::from(!row.is_current(server));
                     }
                 }
             }

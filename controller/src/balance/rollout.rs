@@ -22,8 +22,7 @@ pub(super) fn observe(
     let mut rollout = match memory.rollout {
         Some(rollout) if rollout.version == image.version => rollout,
         _ => {
-            let away = row.quiet + row.lost;
-            let stage = if outdated + away > 0 { Stage::Canary } else { Stage::Done };
+            let stage = if outdated + row.outdated_away > 0 { Stage::Canary } else { Stage::Done };
             RolloutMemory { version: image.version, stage, failures: 0, counted_to_ms: now_ms }
         }
     };
@@ -39,12 +38,11 @@ pub(super) fn observe(
     rollout.counted_to_ms = now_ms;
     let in_flight = row.current_becoming + row.current_up - row.current_settled;
     let all_have_it = outdated == 0 && in_flight == 0 && row.current_up > 0;
-    let none_away = row.quiet == 0 && row.lost == 0;
     rollout.stage = match rollout.stage {
         Stage::Canary | Stage::Waves if rollout.failures > declared.rollout.most_failures => {
             Stage::Stopped
         }
-        Stage::Canary | Stage::Waves if all_have_it && none_away => Stage::Done,
+        Stage::Canary | Stage::Waves if all_have_it && row.outdated_away == 0 => Stage::Done,
         Stage::Canary if row.current_settled >= declared.rollout.canary || all_have_it => {
             Stage::Waves
         }
@@ -100,13 +98,18 @@ fn advance_type(round: &mut Round<'_>, id: TypeId, rollout: RolloutMemory) {
         let wave = declared.rollout.wave_share.of_up(row.have()).max(1);
         wave.saturating_sub(begun - row.current_settled.min(begun))
     };
-    // Those that are too many are released and need no new version.
-    let surplus = row.have().saturating_sub(row.wanted);
-    let mut left = room.min(outdated.saturating_sub(surplus));
-    if left == 0 {
+    if room == 0 {
         return;
     }
     let candidates = round.outdated(id, rollout.version);
+    // Those that are too many are released and need no new version, unless a pin holds them.
+    let surplus = row.have().saturating_sub(row.wanted) as usize;
+    let unpinned = candidates.iter().filter(|&&index| round.server(index).pinned.is_none());
+    let spared = unpinned.count().min(surplus);
+    if spared > 0 && spared == candidates.len() {
+        return;
+    }
+    let mut left = room.min((candidates.len() - spared) as u32);
     let mut hold = candidates.is_empty().then_some(RolloutHold::Untouchable);
     for index in candidates {
         if left == 0 || round.left == 0 {

@@ -153,12 +153,12 @@ proptest! {
         let mut fleet = fleet;
         fleet.paused = false;
         fleet.failures.clear();
-        let mut now_ms = NOW_MS + 4_000_000;
-        finish(&mut fleet, now_ms);
-        let (rounds, _) = settle(&mut fleet, &policy, now_ms, 400);
+        let begin_ms = NOW_MS + 4_000_000;
+        finish(&mut fleet, begin_ms);
+        let (rounds, now_ms) = settle(&mut fleet, &policy, begin_ms, 400);
         prop_assert!(rounds < 400, "still moving after {rounds} rounds");
-        now_ms += 1_000_000_000;
-        prop_assert!(balance(&fleet, &policy, now_ms).moves.is_empty());
+        let later = balance(&fleet, &policy, now_ms + 1_000_000_000);
+        prop_assert!(later.moves.is_empty(), "{later:?}");
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn a_note_says_why_not() {
 fn a_used_up_budget_says_until_when() {
     let (policy, mut fleet) = scene(&format!("{WEB}min=0\nwanted=1\n"), vec![spare(0)]);
     let failure =
-        |ago_s| Failure { at_ms: NOW_MS - ago_s * 1000, server_type: TypeId(0), version: 2 };
+        |ago_s: u64| Failure { at_ms: NOW_MS - ago_s * 1000, server_type: TypeId(0), version: 2 };
     fleet.failures = [600, 500, 400, 300, 200].map(failure).into();
     let decision = balance(&fleet, &policy, NOW_MS);
     assert!(decision.moves.is_empty());

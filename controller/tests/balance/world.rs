@@ -8,16 +8,16 @@ use repave_controller::balance::{
 use repave_controller::policy::Policy;
 use repave_protocol::ServerId;
 
-pub const NOW_MS: u64 = 10_000_000;
-pub const TYPES: usize = 4;
+pub(crate) const NOW_MS: u64 = 10_000_000;
+pub(crate) const TYPES: usize = 4;
 
 /// An id that only `number` has.
-pub fn id(number: usize) -> ServerId {
+pub(crate) fn id(number: usize) -> ServerId {
     format!("{number:064x}").parse().unwrap()
 }
 
 /// A policy of four types from a few numbers each: min, more to wanted, more to max, priority.
-pub fn policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let one = (0..4_u32, 0..4_u32, 0..3_u32, 0..3_u32, any::<bool>(), any::<bool>());
     let types = prop::collection::vec(one, TYPES);
     (types, 1..6_u32, 1..4_u32, prop_oneof![Just(0.3), Just(1.0)]).prop_map(
@@ -79,7 +79,7 @@ fn server(number: usize, traits: &Traits) -> Server {
 }
 
 /// A fleet in any state, for `policy`.
-pub fn fleet(policy: &Policy) -> impl Strategy<Value = Fleet> + use<> {
+pub(crate) fn fleet(policy: &Policy) -> impl Strategy<Value = Fleet> + use<> {
     let empty = Fleet::new(policy);
     let traits = (
         0..15_u8,
@@ -128,7 +128,7 @@ fn hardware(number: u64) -> Hardware {
 }
 
 /// A policy and a fleet for it.
-pub fn policy_and_fleet() -> impl Strategy<Value = (Policy, Fleet)> {
+pub(crate) fn policy_and_fleet() -> impl Strategy<Value = (Policy, Fleet)> {
     policy().prop_flat_map(|policy| {
         let fleets = fleet(&policy);
         (Just(policy), fleets)
@@ -136,7 +136,7 @@ pub fn policy_and_fleet() -> impl Strategy<Value = (Policy, Fleet)> {
 }
 
 /// Carries the moves of `decision` out: each server is moving after it.
-pub fn begin(fleet: &mut Fleet, decision: &Decision, now_ms: u64) {
+pub(crate) fn begin(fleet: &mut Fleet, decision: &Decision, now_ms: u64) {
     fleet.memory = decision.memory.clone();
     for step in &decision.moves {
         let server = &mut fleet.servers[step.index as usize];
@@ -150,7 +150,7 @@ pub fn begin(fleet: &mut Fleet, decision: &Decision, now_ms: u64) {
 }
 
 /// Ends every move well.
-pub fn finish(fleet: &mut Fleet, now_ms: u64) {
+pub(crate) fn finish(fleet: &mut Fleet, now_ms: u64) {
     for server in &mut fleet.servers {
         if server.phase == Phase::Moving {
             server.phase = if server.server_type.is_some() { Phase::Up } else { Phase::Spare };
@@ -159,13 +159,40 @@ pub fn finish(fleet: &mut Fleet, now_ms: u64) {
     }
 }
 
-/// Balances and carries out until a round moves nothing; gives the number of rounds, and the time.
-pub fn settle(fleet: &mut Fleet, policy: &Policy, mut now_ms: u64, most: usize) -> (usize, u64) {
-    for round in 0..most {
+/// Rounds without a move after which a fleet is taken to be at rest: longer than any patience.
+const QUIET_ROUNDS: usize = 3;
+
+/// Balances and carries out until a few rounds move nothing; gives how many rounds moved or waited
+/// before that, and the time. What each type has to do stays the same, whoever shares it.
+pub(crate) fn settle(
+    fleet: &mut Fleet,
+    policy: &Policy,
+    mut now_ms: u64,
+    most: usize,
+) -> (usize, u64) {
+    let is_up = |server: &&mut Server| server.phase == Phase::Up;
+    let mut demand = [0_u64; TYPES];
+    for server in fleet.servers.iter_mut().filter(is_up) {
+        let load = server.load.map_or(0, |load| load.cpu);
+        demand[server.server_type.unwrap().index()] += u64::from(load);
+    }
+    let mut last_move = 0;
+    for round in 1..=most {
+        let mut sharers = [0_u64; TYPES];
+        for server in fleet.servers.iter_mut().filter(is_up) {
+            sharers[server.server_type.unwrap().index()] += 1;
+        }
+        for server in fleet.servers.iter_mut().filter(is_up) {
+            let id = server.server_type.unwrap().index();
+            let cpu = (demand[id] / sharers[id]) as u32;
+            server.load = Some(LoadMilli { cpu, ..LoadMilli::default() });
+        }
         let decision = balance(fleet, policy, now_ms);
         begin(fleet, &decision, now_ms);
-        if decision.moves.is_empty() {
-            return (round, now_ms);
+        if !decision.moves.is_empty() {
+            last_move = round;
+        } else if round - last_move >= QUIET_ROUNDS {
+            return (last_move, now_ms);
         }
         // Long enough for every wave to settle.
         now_ms += 400_000;
@@ -176,12 +203,12 @@ pub fn settle(fleet: &mut Fleet, policy: &Policy, mut now_ms: u64, most: usize) 
 }
 
 /// A server that is up with the newest version.
-pub fn up(number: usize, of: u16, load: u32) -> Server {
+pub(crate) fn up(number: usize, of: u16, load: u32) -> Server {
     let traits = (5, usize::from(of), 99, 3, 2, load, 1000, 9);
     server(number, &traits)
 }
 
 /// A spare server.
-pub fn spare(number: usize) -> Server {
+pub(crate) fn spare(number: usize) -> Server {
     server(number, &(0, 0, 99, 3, 2, 0, 1000, 9))
 }
