@@ -4,6 +4,7 @@
 mod image;
 mod key;
 mod progress;
+mod simulate;
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -14,6 +15,7 @@ use repave_image_codec::{ImportError, LibraryError};
 use thiserror::Error;
 
 use crate::key_file::KeyFileError;
+use crate::policy::PolicyError;
 
 /// A command did what it should.
 pub const EXIT_DONE: u8 = 0;
@@ -21,7 +23,7 @@ pub const EXIT_DONE: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// The command line was not understood.
 pub const EXIT_USAGE: u8 = 2;
-/// The source, the image or the library was looked at and refused.
+/// The source, the image, the library or the policy was looked at and refused.
 pub const EXIT_REFUSED: u8 = 3;
 
 /// Run a pool of servers whose purpose changes.
@@ -29,7 +31,7 @@ pub const EXIT_REFUSED: u8 = 3;
 #[command(
     name = "repave",
     version,
-    after_help = "Exit codes: 0 done, 1 failed (a file, a key, the system), 2 usage, 3 refused (the source, the image or the library is not in order)."
+    after_help = "Exit codes: 0 done, 1 failed (a file, a key, the system), 2 usage, 3 refused (the source, the image, the library or the policy is not in order)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -44,6 +46,8 @@ enum Command {
     /// Images and their library.
     #[command(subcommand)]
     Image(image::Command),
+    /// Try a policy out on a simulated pool.
+    Simulate(simulate::Simulate),
 }
 
 /// Why a command failed.
@@ -58,6 +62,17 @@ pub enum Failure {
     /// A library.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// A policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The balancer broke its own rules in a simulation.
+    #[error(
+        "{breaches} times a rule of the balancer was broken; this is a fault of repave, please report it with the policy and the seed"
+    )]
+    RulesBroken {
+        /// How often.
+        breaches: u64,
+    },
     /// Standard output is closed or full.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
@@ -81,12 +96,14 @@ impl Failure {
         match self {
             Self::Key(_)
             | Self::Output(_)
+            | Self::Policy(PolicyError::Io { .. })
+            | Self::RulesBroken { .. }
             | Self::Import(ImportError::Io { .. } | ImportError::Read { .. })
             | Self::Import(ImportError::Library(
                 LibraryError::Io { .. } | LibraryError::Busy { .. },
             ))
             | Self::Library(LibraryError::Io { .. } | LibraryError::Busy { .. }) => EXIT_FAILED,
-            Self::Import(_) | Self::Library(_) => EXIT_REFUSED,
+            Self::Import(_) | Self::Library(_) | Self::Policy(_) => EXIT_REFUSED,
         }
     }
 }
@@ -96,6 +113,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Key(command) => key::run(command),
         Command::Image(command) => image::run(command),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     }
 }
 

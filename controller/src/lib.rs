@@ -1,5 +1,8 @@
 //! The management controller and its command line: the daemon `repave-controller`, the command
 //! `repave`, and the library under both.
+//! The management controller and its command line. What decides here is pure: a declared
+//! [`policy`], the [`balance`] between what it wants and what the fleet is, and a
+//! [simulation](simulate) of both. The rest reads keys and the image library.
 
 pub mod api;
 pub mod authority;
@@ -17,3 +20,4 @@ pub mod policy;
 pub mod power;
 pub mod records;
 pub mod store;
+pub mod simulate;

@@ -75,3 +75,35 @@ fn what_is_refused_is_named() {
     check(&["image", "inspect", "web:1", "--library", "library"], 3, "has no image web:1");
     check(&["image", "list", "--library", "."], 3, "is not an OCI image layout");
 }
+
+const POLICY: &str = r#"[pool]
+name = "demo"
+[[type]]
+name = "web"
+image = "web:stable"
+max = 9
+wanted = 4
+"#;
+
+#[test]
+fn a_policy_is_tried_out() {
+    let folder = tempdir().unwrap();
+    let write = |text: &str| fs::write(folder.path().join("policy.toml"), text).unwrap();
+    let check = |arguments: &[&str], code, printed| {
+        check(folder.path(), &[&["simulate"], arguments].concat(), code, printed)
+    };
+    write(POLICY);
+    let text = check(&["policy.toml", "--servers", "9", "--hours", "2"], 0, "no rule was broken");
+    assert!(text.contains("4/4"), "{text}");
+    let json = check(&["policy.toml", "--servers", "9", "--hours", "1", "--json"], 0, "summary");
+    assert!(json.contains(r#""breaches": 0"#), "{json}");
+    check(&["policy.toml", "--servers", "0"], 2, "--servers");
+    check(&["none.toml"], 1, "cannot read policy none.toml");
+    write(&POLICY.replace("max", "most"));
+    check(&["policy.toml"], 3, "unknown field `most`");
+    write(&POLICY.replace("wanted = 4", "wanted = "));
+    check(&["policy.toml"], 3, "line 7");
+    write(&POLICY.replace("wanted = 4", "wanted = 10\nmin = 11"));
+    let text = check(&["policy.toml"], 3, "type web: min is 11, above its max of 9");
+    assert!(text.contains("type web: wanted is 10"), "all faults at once: {text}");
+}
