@@ -88,5 +88,12 @@ fn main() {
     measure("growing", &fleet(&growing, 1), &growing);
     let shrinking = policy(5000);
     measure("shrinking", &fleet(&shrinking, 1), &shrinking);
+    // Every server is hardware of its own, nothing is left, and every type is short.
+    let mut motley = fleet(&growing, 1);
+    motley.hardware = motley.servers.iter().map(|_| motley.hardware[1].clone()).collect();
+    for (number, server) in (0..).zip(&mut motley.servers) {
+        server.hardware = HardwareId(number);
+    }
+    measure("motley", &motley, &growing);
     measure("rollout", &fleet(&rest, 2), &rest);
 }

@@ -177,51 +177,59 @@ impl fmt::Display for Note {
                 let share = f64::from(*silent) * 100.0 / f64::from((*known).max(1));
                 write!(
                     f,
-                    "frozen: {silent} of {known} servers ({share:.0} %) are silent, more than {limit}; nothing is moved until they are back or the policy's freeze_share is raised"
+                    "frozen: {silent} of {known} servers ({share:.0} %) are silent, more than \
+                     {limit}; nothing is moved until they are back or freeze_share is raised"
                 )
             }
-            Self::BudgetUsed { failures, budget, left_s, .. } => {
-                write!(
-                    f,
-                    "failure budget used up: {failures} purposings failed, {budget} are allowed; nothing is moved for another {left_s} s"
-                )
-            }
+            Self::BudgetUsed { failures, budget, left_s, .. } => write!(
+                f,
+                "failure budget used up: {failures} purposings failed, the budget is {budget}; \
+                 nothing is moved for another {left_s} s"
+            ),
             Self::ConcurrencyReached { moving, limit } => {
                 write!(f, "concurrency reached: {moving} servers are moving, {limit} may at once")
             }
             Self::Short { server_type, wanted, have, excluded } => {
                 write!(f, "short of servers: {server_type} wants {wanted} and has {have}")?;
-                for (place, Excluded { constraint, servers }) in excluded.iter().enumerate() {
-                    let before = if place == 0 { "; of the free ones " } else { ", " };
-                    write!(f, "{before}{constraint} excludes {servers}")?;
-                }
-                if excluded.is_empty() { f.write_str("; no server is free") } else { Ok(()) }
+                write_excluded(f, excluded)
             }
             Self::NoImage { server_type } => {
                 write!(f, "{server_type} has no image: point its channel at a version")
             }
-            Self::Undeclared { server_type, servers } => {
-                write!(
-                    f,
-                    "{servers} servers are {server_type}, which the policy does not name; declare it with max = 0 to release them"
-                )
-            }
-            Self::RolloutStopped { server_type, version, failures, outdated } => {
-                write!(
-                    f,
-                    "rollout of {server_type} {version} stopped after {failures} failures; {outdated} servers keep what they have until a newer version comes"
-                )
-            }
-            Self::RolloutHeld { server_type, version, outdated, reason } => {
-                write!(
-                    f,
-                    "rollout of {server_type} {version} waits, {outdated} servers are outdated: "
-                )?;
-                f.write_str(match reason {
-                    RolloutHold::Min => "no more are up than its min; raise its max, or add servers",
-                    RolloutHold::Untouchable => "they hold data, are cordoned, or failed with it before; update them by hand",
-                })
-            }
+            Self::Undeclared { server_type, servers } => write!(
+                f,
+                "{servers} servers are {server_type}, which the policy does not name; declare it \
+                 with max = 0 to release them"
+            ),
+            Self::RolloutStopped { server_type, version, failures, outdated } => write!(
+                f,
+                "rollout of {server_type} {version} stopped after {failures} failures; {outdated} \
+                 servers keep what they have until a newer version comes"
+            ),
+            Self::RolloutHeld { server_type, version, outdated, reason } => write!(
+                f,
+                "rollout of {server_type} {version} waits, {outdated} servers are outdated: \
+                 {reason}"
+            ),
         }
+    }
+}
+
+fn write_excluded(f: &mut fmt::Formatter<'_>, excluded: &[Excluded]) -> fmt::Result {
+    for (place, Excluded { constraint, servers }) in excluded.iter().enumerate() {
+        let before = if place == 0 { "; of the free ones " } else { ", " };
+        write!(f, "{before}{constraint} excludes {servers}")?;
+    }
+    if excluded.is_empty() { f.write_str("; no server is free") } else { Ok(()) }
+}
+
+impl fmt::Display for RolloutHold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Min => "no more are up than its min; raise its max, or add servers",
+            Self::Untouchable => {
+                "they hold data, are cordoned, or failed with it before; update them by hand"
+            }
+        })
     }
 }

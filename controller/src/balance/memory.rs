@@ -68,6 +68,16 @@ pub enum Stage {
     Stopped,
 }
 
+impl Memory {
+    /// Lets a stopped rollout of `server_type` begin anew with its canaries, on orders of people;
+    /// says whether there was one.
+    pub fn restart_rollout(&mut self, server_type: &str) -> bool {
+        let rollout = self.types.get_mut(server_type).and_then(|memory| memory.rollout.as_mut());
+        let stopped = rollout.filter(|rollout| rollout.stage == Stage::Stopped);
+        stopped.map(|rollout| (rollout.stage, rollout.failures) = (Stage::Canary, 0)).is_some()
+    }
+}
+
 impl TypeMemory {
     /// Notes that `count` is recommended, and forgets what is older than `window_ms`.
     pub(super) fn recommend(&mut self, now_ms: u64, count: u32, window_ms: u64) {

@@ -7,6 +7,7 @@ use super::decision::{Note, RolloutHold};
 use super::fleet::{Failure, TypeId};
 use super::memory::{RolloutMemory, Stage, TypeMemory};
 use super::round::Round;
+use crate::policy::Data;
 
 /// Brings the memory of the type's rollout up to date, and says which version new servers get.
 pub(super) fn observe(
@@ -39,6 +40,8 @@ pub(super) fn observe(
     let in_flight = row.current_becoming + row.current_up - row.current_settled;
     let all_have_it = outdated == 0 && in_flight == 0 && row.current_up > 0;
     rollout.stage = match rollout.stage {
+        // Its servers are never renewed, so none of them could be a canary.
+        _ if declared.data == Data::Guarded => Stage::Done,
         Stage::Canary | Stage::Waves if rollout.failures > declared.rollout.most_failures => {
             Stage::Stopped
         }

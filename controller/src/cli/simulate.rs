@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::{Failure, print, print_json};
 use crate::policy::Policy;
@@ -14,13 +14,13 @@ pub(super) struct Simulate {
     /// The policy, a TOML file.
     policy: PathBuf,
     /// Servers in the pool.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=1_000_000))]
     servers: u32,
     /// Hours to simulate.
-    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..=8784))]
+    #[arg(long, default_value_t = 48, value_parser = value_parser!(u32).range(1..=8784))]
     hours: u32,
     /// Seconds between rounds of balancing.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..=3600))]
     round_s: u32,
     /// What chance follows from: the same seed gives the same pool.
     #[arg(long, default_value_t = 0)]
@@ -59,7 +59,8 @@ fn heading(policy: &Policy) -> String {
     let types: String =
         policy.types.iter().map(|declared| format!(" {:>15.15}", declared.name)).collect();
     format!(
-        "each type: servers up/wanted at the end of the hour\nhour{types} {:>8} {:>8} {:>6}  rounds held up",
+        "each type: servers up/wanted at the end of the hour\n\
+         hour{types} {:>8} {:>8} {:>6}  rounds held up",
         "purposed", "released", "failed"
     )
 }
@@ -89,7 +90,8 @@ fn line(hour: &Hour) -> String {
 fn closing(summary: &Summary) -> String {
     let Summary { rounds, purposed, released, failed, .. } = summary;
     let mut text = format!(
-        "{rounds} rounds: {purposed} purposed, {failed} of them failed, {released} released; frozen in {} rounds, failure budget used up in {}",
+        "{rounds} rounds: {purposed} purposed, {failed} of them failed, {released} released; \
+         frozen in {} rounds, failure budget used up in {}",
         summary.frozen_rounds, summary.budget_rounds
     );
     if summary.breaches == 0 {

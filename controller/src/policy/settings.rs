@@ -4,16 +4,19 @@
 //! number were said by the server, so they may not carry control characters into a file, and a
 //! host name is checked after rendering.
 
-use std::collections::BTreeMap;
+mod facts;
+
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
 use repave_protocol::limits::SETTINGS_BYTES;
-use repave_protocol::{PoolId, ServerId, Settings, SettingsFile};
+use repave_protocol::{ServerId, Settings, SettingsFile};
 use serde::Serialize;
 use thiserror::Error as ThisError;
+
+pub use facts::{Facts, ServerFacts};
 
 use super::{ServerType, SettingsTemplates, limits};
 
@@ -23,34 +26,6 @@ const FUEL: u64 = 200_000;
 const RECURSION: usize = 32;
 /// Longest host name (RFC 1123 with the 64 bytes that Linux keeps).
 const HOSTNAME_BYTES: usize = 64;
-
-/// What templates may say of a server: `{{ server.name }}`, `{{ server.labels.rack }}`,
-/// `{{ server.macs[0] }}`, `{{ type }}`, `{{ pool }}`. The generation is not among them, so that
-/// the same server purposed again gets the same files.
-#[derive(Clone, Debug, Serialize)]
-pub struct Facts {
-    /// The server's pool.
-    pub pool: PoolId,
-    /// The server.
-    pub server: ServerFacts,
-}
-
-/// The server's part of the facts. What is absent is undefined in templates, and so an error.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerFacts {
-    /// Its id.
-    pub id: ServerId,
-    /// The name people gave it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its serial number, as its firmware says.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub serial: Option<String>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// Hardware addresses of its interfaces, in the order of the inventory.
-    pub macs: Vec<String>,
-}
 
 /// Why a server's settings could not be made.
 #[derive(Debug, ThisError)]
@@ -89,7 +64,7 @@ pub enum RenderError {
 
 /// Renders the settings of a server that becomes one of `server_type`.
 pub fn render(server_type: &ServerType, facts: &Facts) -> Result<Settings, RenderError> {
-    check_facts(&facts.server)?;
+    facts.server.check()?;
     let templates = &server_type.settings;
     let context = Value::from(Serde(Context { r#type: &server_type.name, facts }));
     let mut press = Press {
@@ -246,25 +221,6 @@ fn reason(error: &Error) -> String {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
     let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     format!("{}{detail}{source}", error.kind())
-}
-
-fn check_facts(server: &ServerFacts) -> Result<(), RenderError> {
-    let named = |fact: &str, text: &Option<String>| text.clone().map(|text| (fact.into(), text));
-    let labels = server.labels.iter().map(|(label, value)| {
-        (format!("label {:?}", label.escape_default().to_string()), format!("{label}{value}"))
-    });
-    let macs = server.macs.iter().map(|mac| ("hardware address".to_string(), mac.clone()));
-    let texts = named("name", &server.name)
-        .into_iter()
-        .chain(named("serial number", &server.serial))
-        .chain(labels)
-        .chain(macs);
-    for (fact, text) in texts {
-        if text.contains(char::is_control) {
-            return Err(RenderError::Fact { server: server.id, fact });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

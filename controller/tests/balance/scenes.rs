@@ -222,7 +222,11 @@ fn a_rollout_stops_on_failures_and_says_so() {
     }
     begin(&mut fleet, &decision, now_ms);
     finish(&mut fleet, now_ms);
-    // A newer version begins anew.
+    let mut restarted = fleet.clone();
+    assert!(restarted.memory.restart_rollout("web") && !restarted.memory.restart_rollout("web"));
+    let decision = balance(&restarted, &policy, now_ms + 60_000);
+    assert!(words(&decision).contains("version 2 as canary"), "{decision:?}");
+    // A newer version begins anew, too.
     fleet.types[0].image = Some(AvailableImage { version: 3, previous: Some(1) });
     let decision = balance(&fleet, &policy, now_ms + 60_000);
     assert!(words(&decision).contains("version 3 as canary"), "{decision:?}");
@@ -239,4 +243,24 @@ fn a_rollout_with_none_to_spare_takes_one_more_first() {
     assert!(balance(&fleet, &policy, now_ms).notes.is_empty());
     let tight = web.replace("max=20", "max=2");
     check(&tight, vec![old(0), old(1), spare(2)], "no more are up than its min");
+}
+
+#[test]
+fn a_guarded_type_gets_the_new_version_on_new_servers_only() {
+    let db = format!("{DB}min=0\nwanted=2\ndata='guarded'\n");
+    let old = Server { version: Some(1), ..up(0, 0, 0) };
+    let decision = check(&db, vec![old, spare(1)], "db wants 2 and has 1");
+    assert_eq!(decision.moves.len(), 1);
+    let full = db.replace("wanted=2", "wanted=1");
+    check(&full, vec![old, spare(1)], "1 servers are outdated: they hold data");
+    assert_eq!(decision.moves[0].action, Action::Purpose { to: TypeId(0), version: 2 });
+}
+
+#[test]
+fn a_type_that_the_policy_no_longer_names_is_left_alone() {
+    let (policy, mut fleet) = scene(&format!("{WEB}min=0\nwanted=1\n"), vec![up(0, 1, 0)]);
+    fleet.type_id("db");
+    let decision = balance(&fleet, &policy, NOW_MS);
+    assert!(decision.moves.is_empty());
+    assert!(words(&decision).contains("1 servers are db, which the policy does not name"));
 }
