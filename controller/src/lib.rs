@@ -19,5 +19,6 @@ pub mod owner_only;
 pub mod policy;
 pub mod power;
 pub mod records;
-pub mod store;
 pub mod simulate;
+pub mod store;
+pub mod views;

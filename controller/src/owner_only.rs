@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -31,6 +31,20 @@ pub(crate) fn open(path: &Path) -> Result<File, OpenError> {
     let metadata = file.metadata().map_err(failed("look at"))?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & OTHERS != 0 { Err(OpenError::Exposed { mode }) } else { Ok(file) }
+}
+
+/// Writes `path` so that nobody but its owner ever could read it; what was there is replaced.
+pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
+    let part = path.with_extension("new");
+    // One that a cut left behind may have been made by somebody with another mode.
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)
 }
 
 /// Why a secret was not taken.

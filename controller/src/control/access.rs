@@ -135,6 +135,14 @@ impl Control {
         Ok(NewToken { token: format!("{PREFIX}_{name}_{secret}"), info: token.info(name) })
     }
 
+    /// Draws a first admin token where there is no token at all, so that somebody can begin.
+    pub async fn first_token(&self) -> Result<Option<NewToken>, ControlError> {
+        if !self.tokens().await?.is_empty() {
+            return Ok(None);
+        }
+        self.create_token("admin", Role::Admin, None, "first start").await.map(Some)
+    }
+
     /// Ends a token.
     pub async fn remove_token(&self, name: &str, actor: &str) -> Result<(), ControlError> {
         let what = || format!("token {name:?}");

@@ -22,10 +22,13 @@ use crate::api::{self, App};
 use crate::authority::Authority;
 use crate::control::{Control, Setup};
 use crate::engine::Engine;
+use crate::owner_only;
 use crate::store;
 
 /// A trust document that lies here at the start is taken, if it is newer than the one in force.
 const TRUST: &str = "trust.json";
+/// Where the first start leaves the token of the first admin.
+const ADMIN_TOKEN: &str = "admin.token";
 /// How often the certificate is made anew; it is good for three months.
 const CERTIFICATE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long connections may take to end once the daemon is told to.
@@ -72,6 +75,12 @@ pub async fn start(run: &Run) -> Result<Running> {
     };
     let control = Control::open(setup, store, Arc::clone(&authority)).await?;
     take_trust(&control, state.join(TRUST)).await?;
+    if let Some(first) = control.first_token().await? {
+        let path = state.join(ADMIN_TOKEN);
+        owner_only::write(&path, &format!("{}\n", first.token))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        info!(path = %path.display(), "first admin token written");
+    }
     let engine =
         Engine::start(Arc::clone(control.store()), Arc::clone(&control) as _, control.terms());
     let poll = Duration::from_millis(run.poll_ms);
