@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use super::http_server::{Answer, Request, Server, write};
 use super::{GUARD, open, write_secret};
 
-/// How long a request may take here.
-const LIMIT_MS: u64 = 700;
+/// How long a request may take where it is to fail by that.
+const SHORT_MS: u64 = 700;
+/// The same where it is to fail by something else, however busy this machine is.
+const LONG_MS: u64 = 25_000;
 
-fn power_of(server: &Server) -> Box<dyn Power> {
+fn power_of(server: &Server, timeout_ms: u64) -> Box<dyn Power> {
     open(json!({"kind": "redfish", "address": server.url(), "trust": "insecure",
-        "timeout_ms": LIMIT_MS}))
+        "timeout_ms": timeout_ms}))
 }
 
 /// An order at a controller that answers so fails so; `kind` is the variant's name.
@@ -29,7 +31,8 @@ fn check(
 ) {
     let server = Server::start(answer);
     let began = Instant::now();
-    let error = power_of(&server).cycle().unwrap_err();
+    let limit_ms = if kind == "TimedOut" { SHORT_MS } else { LONG_MS };
+    let error = power_of(&server, limit_ms).cycle().unwrap_err();
     assert!(began.elapsed() < GUARD / 2, "{error}");
     let text = error.to_string();
     assert!(text.contains(expected), "{text}, not {expected}");
@@ -93,7 +96,7 @@ fn what_is_too_long_or_too_slow_is_left() {
         "Unreachable",
         "cannot talk to http://127.0.0.1",
     );
-    let slow = format!("was not done within {LIMIT_MS} ms");
+    let slow = format!("was not done within {SHORT_MS} ms");
     check(drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b" "), "TimedOut", &slow);
     check(drip(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"), "TimedOut", &slow);
 }
@@ -127,7 +130,7 @@ fn a_password_goes_nowhere_else() {
         for scheme in ["basic", "session"] {
             let login = json!({"scheme": scheme, "username": "a", "password_file": password});
             let power = open(json!({"kind": "redfish", "address": server.url(), "login": login,
-                "trust": "insecure", "timeout_ms": LIMIT_MS}));
+                "trust": "insecure", "timeout_ms": LONG_MS}));
             let error = power.cycle().unwrap_err();
             assert!(matches!(error, PowerError::Elsewhere { .. }), "{error}");
         }

@@ -232,8 +232,8 @@ mod tests {
         let pid_in = |file: &Path| std::fs::read_to_string(file).unwrap().trim().to_owned();
 
         let script = format!("{} sleep 600", forks(&hung));
-        let error = run(&script, Duration::from_secs(2)).unwrap_err();
-        assert_eq!(error.to_string(), "/bin/sh was not done within 2000 ms");
+        let error = run(&script, Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.to_string(), "/bin/sh was not done within 5000 ms");
         check_dies(&pid_in(&hung));
 
         let script =
