@@ -5,7 +5,7 @@ mod file;
 mod write;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 
 use async_trait::async_trait;
 use repave_protocol::ServerId;
@@ -39,20 +39,20 @@ struct Shared {
     teller: Teller,
     turn: Arc<Mutex<()>>,
     /// Keeps other controllers off; after the pools, since fields are dropped in order.
-    _lock: file::Lock,
+    lock: SyncMutex<Option<file::Lock>>,
 }
 
 impl Sqlite {
     /// Opens `path`, or makes it, for this process alone.
     pub(super) async fn open(path: PathBuf) -> Result<Self, StoreError> {
         let place = Place::file(&path);
-        let lock = file::prepare(&path)?;
+        let lock = SyncMutex::new(Some(file::prepare(&path)?));
         let writer = pool(&path, 1, false);
         migrate::SQLITE.bring(&writer, &place).await?;
         let readers = pool(&path, limits::SQLITE_READERS, true);
         let turn = Arc::new(Mutex::new(()));
         let shared =
-            Shared { place, path, writer, readers, teller: Teller::new(), turn, _lock: lock };
+            Shared { place, path, writer, readers, teller: Teller::new(), turn, lock };
         Ok(Self(Arc::new(shared)))
     }
 }
@@ -203,5 +203,7 @@ impl Store for Sqlite {
     async fn close(&self) {
         self.0.readers.close().await;
         self.0.writer.close().await;
+        // Whoever still holds this store can do nothing with it; another controller may.
+        self.0.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
