@@ -79,6 +79,7 @@ fn a_used_up_budget_says_until_when() {
     let decision = balance(&fleet, &policy, NOW_MS);
     assert!(decision.moves.is_empty());
     assert!(words(&decision).contains("for another 3000 s"), "{}", words(&decision));
+    assert!(balance(&fleet, &policy, NOW_MS + 2_999_999).moves.is_empty());
     assert_eq!(balance(&fleet, &policy, NOW_MS + 3_000_000).moves.len(), 1);
 }
 
@@ -135,6 +136,22 @@ fn load_grows_soon_and_shrinks_late() {
     assert_eq!(wanted[5], 8);
     assert_eq!(wanted[40], 8, "a fall waits for 15 minutes");
     assert_eq!(wanted[89], 2);
+}
+
+#[test]
+fn a_change_is_followed_by_a_pause() {
+    let load = LOAD.replace("0.7}", "0.7,stabilise_up_s=0,cool_down_s=300}");
+    let (policy, mut fleet) = scene(&format!("{WEB}{load}"), vec![up(0, 0, 1400)]);
+    fleet.memory = remembered(1);
+    let mut wanted_at = |load: u32, after_s: u64| {
+        fleet.servers[0] = up(0, 0, load);
+        let decision = balance(&fleet, &policy, NOW_MS + after_s * 1000);
+        fleet.memory = decision.memory;
+        decision.wanted[0].wanted
+    };
+    assert_eq!(wanted_at(1400, 0), 2);
+    assert_eq!(wanted_at(2800, 299), 2);
+    assert_eq!(wanted_at(2800, 300), 4);
 }
 
 #[test]
