@@ -59,7 +59,7 @@ test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
-	taskset -c 0 cargo bench --locked -p repave-controller --bench balance
+	cargo bench --locked -p repave-controller --bench balance
 
 fmt: ## Format the sources
 	cargo fmt --all

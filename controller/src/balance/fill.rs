@@ -143,7 +143,8 @@ fn shortage(round: &Round<'_>, id: TypeId, version: u64) -> Note {
         }
     }
     let mut unmet_by = std::collections::BTreeMap::new();
-    for (hardware, count) in round.fleet.hardware.iter().zip(by_hardware) {
+    let counted = round.fleet.hardware.iter().zip(by_hardware).filter(|(_, count)| *count > 0);
+    for (hardware, count) in counted {
         if let Some(unmet) = requires.and_then(|requires| unmet(hardware, requires)) {
             *unmet_by.entry(unmet).or_insert(0) += count;
         }

@@ -1,42 +1,42 @@
 //! Which hardware meets which type's requirements, reckoned once for each distinct hardware, and
 //! in words why one does not.
 
+use std::cell::Cell;
+
 use super::fleet::{Hardware, HardwareId, TypeId};
 use crate::policy::Requires;
 
-/// A table of hardware against types.
+/// A table of hardware against types, filled where it is looked at: a fleet may have as many kinds
+/// of hardware as servers.
 #[derive(Debug)]
-pub(super) struct Fits {
-    fits: Vec<bool>,
-    types: usize,
-    /// For each hardware, how many types it fits.
-    breadth: Vec<u16>,
+pub(super) struct Fits<'a> {
+    hardware: &'a [Hardware],
+    /// A place for each type; one without is undeclared and fits nothing.
+    requires: Vec<Option<&'a Requires>>,
+    known: Vec<Cell<Option<bool>>>,
 }
 
-impl Fits {
-    /// `requires` has a place for each type; one without is undeclared and fits nothing.
-    pub(super) fn new(hardware: &[Hardware], requires: &[Option<&Requires>]) -> Self {
-        let fit = |hardware: &Hardware, requires: &Option<&Requires>| {
-            requires.is_some_and(|requires| unmet(hardware, requires).is_none())
-        };
-        let mut fits = Vec::with_capacity(hardware.len() * requires.len());
-        let mut breadth = Vec::with_capacity(hardware.len());
-        for hardware in hardware {
-            let before = fits.len();
-            fits.extend(requires.iter().map(|requires| fit(hardware, requires)));
-            breadth.push(fits[before..].iter().map(|&fits| u16::from(fits)).sum());
-        }
-        Self { fits, types: requires.len(), breadth }
+impl<'a> Fits<'a> {
+    pub(super) fn new(hardware: &'a [Hardware], requires: Vec<Option<&'a Requires>>) -> Self {
+        let known = vec![Cell::new(None); hardware.len() * requires.len()];
+        Self { hardware, requires, known }
     }
 
-    pub(super) fn fits(&self, hardware: HardwareId, server_type: TypeId) -> bool {
-        let place = hardware.0 as usize * self.types + server_type.index();
-        self.fits.get(place).copied().unwrap_or(false)
+    pub(super) fn fits(&self, id: HardwareId, server_type: TypeId) -> bool {
+        let Some(hardware) = self.hardware.get(id.0 as usize) else { return false };
+        let Some(requires) = self.requires.get(server_type.index()) else { return false };
+        let place = &self.known[id.0 as usize * self.requires.len() + server_type.index()];
+        place.get().unwrap_or_else(|| {
+            let fits = requires.is_some_and(|requires| unmet(hardware, requires).is_none());
+            place.set(Some(fits));
+            fits
+        })
     }
 
     /// How many types it fits: the fewer, the sooner it is used where it does.
-    pub(super) fn breadth(&self, hardware: HardwareId) -> u16 {
-        self.breadth.get(hardware.0 as usize).copied().unwrap_or(0)
+    pub(super) fn breadth(&self, hardware: HardwareId) -> usize {
+        let types = (0..).map(TypeId).take(self.requires.len());
+        types.filter(|&server_type| self.fits(hardware, server_type)).count()
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Round<'a> {
     pub(super) misplaced: Vec<(TypeId, u32)>,
     /// Free servers, in the order in which they are taken.
     pub(super) free: Vec<u32>,
-    pub(super) fits: Fits,
+    pub(super) fits: Fits<'a>,
     taken: Vec<bool>,
     /// Pairs of server and image that failed too often, sorted.
     quarantine: Vec<(u32, TypeId, u64)>,
@@ -45,7 +45,7 @@ impl<'a> Round<'a> {
     ) -> Self {
         let requires: Vec<_> =
             census.rows.iter().map(|row| row.declared.map(|declared| &declared.requires)).collect();
-        let fits = Fits::new(&fleet.hardware, &requires);
+        let fits = Fits::new(&fleet.hardware, requires);
         let types = census.rows.len();
         let mut quarantine: Vec<_> = fleet
             .image_failures
