@@ -3,6 +3,9 @@
 //! error, and so is a render that takes too many steps or grows too large. Facts such as a serial
 //! number were said by the server, so they may not carry control characters into a file, and a
 //! host name is checked after rendering.
+//!
+//! The limit is on what comes out. A template that doubles a string in a variable over and over can
+//! still take the memory of whoever renders it, so writing a policy is for those who are trusted.
 
 mod facts;
 
