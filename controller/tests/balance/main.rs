@@ -149,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn comes_to_rest_and_keeps_the_rules_on_the_way((policy, fleet) in policy_and_fleet()) {
+    fn comes_to_rest((policy, fleet) in policy_and_fleet()) {
         let mut fleet = fleet;
         fleet.paused = false;
         fleet.failures.clear();
