@@ -18,6 +18,9 @@ const READY: &str = "database system is ready to accept connections";
 /// $1: programs, $2: folder, $3: port, $4: fsync. What it reads from its standard input is orders.
 const KEEPER: &str = r#"
 set -u
+# An interrupt goes to everybody at the terminal; this shell still has to clear away.
+trap "" INT TERM HUP
+trap 'rm -rf "$2"' EXIT
 start() {
     "$1/postgres" -D "$2/data" -k "$2" -p "$3" -c listen_addresses=127.0.0.1 -c "fsync=$4" \
         -c max_connections=200 -c logging_collector=off 1>&2 < /dev/null &
@@ -34,9 +37,8 @@ while read -r order; do
         start) start "$@" ;;
     esac
 done
-kill -QUIT "$server"
+kill -QUIT "$server" 2> /dev/null
 wait "$server"
-rm -rf "$2"
 "#;
 
 /// A running server; dropped, it is stopped and its folder removed.

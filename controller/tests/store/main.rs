@@ -10,6 +10,7 @@ mod lead;
 mod pages;
 #[path = "../common/postgres.rs"]
 mod postgres;
+mod races;
 mod schema;
 mod server;
 mod told;
