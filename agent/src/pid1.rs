@@ -13,7 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use log::{error, info, warn};
 use repave_core::agent::{Agent, Character};
 use repave_core::config::Config;
+use repave_core::default_side::DefaultSide;
 use repave_core::edges::{Edges, Host};
+use repave_core::failure::Failure;
 use repave_core::home::Home;
 use repave_protocol::{Guid, Nonce, ServerId};
 use rustix::mount::MountFlags;
@@ -90,30 +92,27 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
     let mut disks = world::boxed(&open);
     let mut host = world::host();
-    let mut home = Home::enter(&mut disks, &mut firmware, &mut host, kept.default)
-        .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
+    let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;
+    // The network takes longest, so it comes first. What is wrong with the configuration can wait:
+    // coming home puts the boot order right, whatever agent.json says.
+    let configured = configure(&open, &default, &mut kept.network);
+    let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host).map_err(words)?;
     kept.default = Some(home.default.default.guid);
     world::watch_default(&mut host, &open, &home.default);
-    let burned = read_burned(&open, &home)?;
-    let config = Config::<NetworkConfig>::parse(&burned.config)?;
-    let network = match &mut kept.network {
-        Some(running) => running,
-        none => none.insert(
-            network::start(config.network.clone(), network::Paths::default())
-                .context("network configuration of agent.json")?,
-        ),
-    };
+    let (config, burned_trust) = configured?;
     let journal_disk = home.default.disk;
     let trust = home
-        .trust(&burned.trust, config.root_key, &config.pool, disks[journal_disk].as_mut())
-        .map_err(|failure| anyhow::anyhow!("{TRUST_PATH}: {}", failure.chain()))?;
+        .trust(&burned_trust, config.root_key, &config.pool, disks[journal_disk].as_mut())
+        .map_err(words)
+        .context(TRUST_PATH)?;
     let server = ServerId::of(&home.journal.device_key().public());
     info!("server {server} of pool {}", config.pool);
     let boot = Nonce::from_random(host.entropy());
-    if !network.wait_online(Instant::now() + ONLINE_WAIT) {
+    let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
+    let is_online = |network: &Network| network.wait_online(Instant::now() + ONLINE_WAIT);
+    if !kept.network.as_ref().is_some_and(is_online) {
         warn!("no network after {} s; still trying", ONLINE_WAIT.as_secs());
     }
-    let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
     let character = Character {
         pool: config.pool,
         controllers: config.controllers,
@@ -138,18 +137,27 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     Ok(())
 }
 
-/// The two files that were burned beside the UKI.
-struct Burned {
-    config: Vec<u8>,
-    trust: Vec<u8>,
+/// Reads the two files that were burned beside the UKI, and starts the network unless it runs.
+fn configure(
+    disks: &[OpenDisk],
+    default: &DefaultSide,
+    network: &mut Option<Network>,
+) -> Result<(Config<NetworkConfig>, Vec<u8>)> {
+    let volume = world::default_volume(default);
+    let files = world::read_files(disks, &volume, &[CONFIG_PATH, TRUST_PATH])
+        .context("default partition")?;
+    let [config, trust] = <[Vec<u8>; 2]>::try_from(files).unwrap_or_default();
+    let config = Config::<NetworkConfig>::parse(&config)?;
+    if network.is_none() {
+        let started = network::start(config.network.clone(), network::Paths::default());
+        *network = Some(started.context("network configuration of agent.json")?);
+    }
+    Ok((config, trust))
 }
 
-fn read_burned(disks: &[OpenDisk], home: &Home) -> Result<Burned> {
-    let files =
-        world::read_files(disks, &world::default_volume(&home.default), &[CONFIG_PATH, TRUST_PATH])
-            .context("default partition")?;
-    let [config, trust] = <[Vec<u8>; 2]>::try_from(files).unwrap_or_default();
-    Ok(Burned { config, trust })
+/// The failure and its causes; below this floor they are not anyhow's.
+fn words(failure: Failure) -> anyhow::Error {
+    anyhow!(failure.chain())
 }
 
 /// The kernel's file systems. /dev comes first, since the console is in it.

@@ -21,17 +21,25 @@ pub struct Home {
 }
 
 impl Home {
-    /// Finds it, and finishes whatever a first boot that was cut left undone. `latest` is the GUID
-    /// that the default partition had when it was last entered in this boot: the first entry may
-    /// have changed it, and the boot loader's word is older than that.
+    /// Finds the default side, and changes nothing. `latest` is the GUID that the default partition
+    /// had when it was last entered in this boot: the first entry may have changed it, and the boot
+    /// loader's word is older than that.
+    pub fn find(
+        disks: &mut [Box<dyn Disk + '_>],
+        firmware: &mut dyn Firmware,
+        latest: Option<Guid>,
+    ) -> Result<DefaultSide, Failure> {
+        let loader = latest.or_else(|| firmware.loader_partition());
+        Ok(DefaultSide::find(disks, loader)?)
+    }
+
+    /// Enters it, and finishes whatever a first boot that was cut left undone.
     pub fn enter(
+        mut default: DefaultSide,
         disks: &mut [Box<dyn Disk + '_>],
         firmware: &mut dyn Firmware,
         host: &mut dyn Host,
-        latest: Option<Guid>,
     ) -> Result<Self, Failure> {
-        let loader = latest.or_else(|| firmware.loader_partition());
-        let mut default = DefaultSide::find(disks, loader)?;
         let disk = disks[default.disk].as_mut();
         let journal = match Journal::open(default.journal(), disk)? {
             Some(journal) => journal,

@@ -376,7 +376,9 @@ impl World {
         let mut disks = Drive::all(&self.machine);
         let mut firmware = Variables(Rc::clone(&self.machine));
         let mut host = Clock(Rc::clone(&self.machine));
-        let mut home = match Home::enter(&mut disks, &mut firmware, &mut host, latest) {
+        let found = Home::find(&mut disks, &mut firmware, latest);
+        let entered = found.and_then(|f| Home::enter(f, &mut disks, &mut firmware, &mut host));
+        let mut home = match entered {
             Ok(home) => home,
             Err(failure) => {
                 self.machine.borrow_mut().events.note(&format!("not at home: {}", failure.chain()));

@@ -37,7 +37,10 @@ fn a_second_life_of_one_boot_finds_the_default_side_that_the_first_renamed() {
     let mut disks = Drive::all(&world.machine);
     let mut firmware = Variables(world.machine.clone());
     let mut host = Clock(world.machine.clone());
-    let mut enter = |latest| Home::enter(&mut disks, &mut firmware, &mut host, latest);
+    let mut enter = |latest| {
+        let default = Home::find(&mut disks, &mut firmware, latest)?;
+        Home::enter(default, &mut disks, &mut firmware, &mut host)
+    };
     let first = enter(None).expect("a burned disk is a home");
     let renamed = first.default.default.guid;
     assert!(
