@@ -110,6 +110,11 @@ pub trait Store: Send + Sync {
     /// The news of every commit from now on, those of other controllers included.
     fn changes(&self) -> broadcast::Receiver<Changed>;
 
+    /// Whether other controllers may write to it as well.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Writes a copy, as of one moment, to a new file. SQLite only: PostgreSQL has pg_dump.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
 

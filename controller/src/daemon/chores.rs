@@ -111,6 +111,10 @@ impl Chores {
                 true
             }
             Changed::Rows { servers, document_kinds, .. } => {
+                // Whoever changes a record here tells its server's waiter himself.
+                if self.control.store().is_shared() {
+                    self.control.waiting().tell(&servers);
+                }
                 if let Stale::These(stale) = &mut self.stale {
                     stale.extend(servers);
                 }

@@ -227,6 +227,10 @@ impl Store for Postgres {
         self.shared.teller.subscribe()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn backup(&self, _to: &Path) -> Result<(), StoreError> {
         Err(StoreError::BackupElsewhere { place: self.shared.place.clone() })
     }

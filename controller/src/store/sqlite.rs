@@ -51,8 +51,7 @@ impl Sqlite {
         migrate::SQLITE.bring(&writer, &place).await?;
         let readers = pool(&path, limits::SQLITE_READERS, true);
         let turn = Arc::new(Mutex::new(()));
-        let shared =
-            Shared { place, path, writer, readers, teller: Teller::new(), turn, lock };
+        let shared = Shared { place, path, writer, readers, teller: Teller::new(), turn, lock };
         Ok(Self(Arc::new(shared)))
     }
 }

@@ -15,6 +15,9 @@ use repave_protocol::{
 /// Pause after an answer that was not had.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a slow one writes.
+const WRITING: Duration = Duration::from_secs(2);
+
 /// Where devices report, and whom they believe.
 #[derive(Clone)]
 pub(crate) struct Wire {
@@ -33,6 +36,8 @@ pub(crate) struct Strings {
     pub(crate) silent: AtomicBool,
     /// Every purposing fails.
     pub(crate) fails: AtomicBool,
+    /// A purposing takes a while.
+    pub(crate) slow: AtomicBool,
     /// Its load average, in thousandths.
     pub(crate) load_milli: AtomicU64,
     /// How often its target was written.
@@ -52,9 +57,13 @@ impl Device {
         let key = SigningKey::from_seed(&[number; 32]);
         let id = ServerId::of(&key.public());
         let strings = Arc::new(Strings::default());
+        // Each prefers another controller, as servers that were burned with other lists do.
+        let mut wire = wire.clone();
+        let first = usize::from(number) % wire.urls.len();
+        wire.urls.rotate_left(first);
         let mut life = Life {
-            wire: wire.clone(),
             client: client(&wire.ca_pem),
+            wire,
             strings: Arc::clone(&strings),
             key,
             id,
@@ -219,6 +228,9 @@ impl Life {
                 if self.seal.as_ref().map(|seal| seal.generation) != Some(directive.generation) {
                     self.seal = None;
                     self.tell(at(Stage::Accepted));
+                    if self.strings.slow.load(Ordering::Relaxed) {
+                        thread::sleep(WRITING);
+                    }
                     self.strings.written.fetch_add(1, Ordering::Relaxed);
                     self.seal = Some(SealReport {
                         generation: directive.generation,

@@ -1,14 +1,20 @@
 //! A pool for a test: a library with tiny images, a trust document, and a daemon in this process.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use repave_controller::control::Kept;
+use repave_controller::authority::Authority;
+
+use repave_controller::control::{Control, Kept, Setup};
 use repave_controller::daemon::{Run, Running, start};
 use repave_controller::policy::Policy;
+use repave_controller::store;
 use repave_image_codec::{BootDescriptor, ImportOptions, Library, import};
 use repave_protocol::{SigningKey, TrustDocument, seal};
 use tempfile::TempDir;
@@ -69,17 +75,22 @@ impl Pool {
         import(&disk, &descriptor, &options, &library, &key, &mut |_| {}).unwrap();
     }
 
-    /// Starts a daemon; all of one pool share keys and certificate authority.
+    /// Starts a daemon in this process.
     pub(crate) async fn start(&self) -> Running {
         self.start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
     /// The same at a given address.
     pub(crate) async fn start_at(&self, listen: SocketAddr) -> Running {
-        let state = self.path("state");
-        fs::create_dir_all(&state).unwrap();
-        let run = Run {
-            state: state.clone(),
+        let running = start(&self.run(listen)).await.unwrap();
+        self.trust(&running.control).await;
+        running
+    }
+
+    fn run(&self, listen: SocketAddr) -> Run {
+        fs::create_dir_all(self.state()).unwrap();
+        Run {
+            state: self.state(),
             pool: "demo".parse().unwrap(),
             names: vec!["127.0.0.1".into()],
             listen,
@@ -93,22 +104,67 @@ impl Pool {
             wait_ms: 10,
             tick_ms: 50,
             keep_days: 1,
-        };
-        let running = start(&run).await.unwrap();
-        if running.control.trusted().is_none() {
-            let document = TrustDocument {
-                crit: Vec::new(),
-                pool: run.pool.clone(),
-                version: 1,
-                directive_keys: running.control.authority().directive_keys(),
-                image_keys: Vec::new(),
-                ca_pem: running.control.authority().ca_pem().into(),
-                least_versions: [].into(),
-            };
-            let bytes = seal(&document, &self.root_key);
-            running.control.set_trust(&bytes, "test").await.unwrap();
         }
-        running
+    }
+
+    /// The pool's operations without a daemon, for a test whose daemons are processes.
+    pub(crate) async fn control(&self) -> Arc<Control> {
+        let run = self.run(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let now = time::OffsetDateTime::now_utc();
+        let authority = Authority::open_or_create(&run.state, &run.names, now).unwrap();
+        let store = store::open(run.database_url.as_deref(), &run.state).await.unwrap();
+        let setup = Setup {
+            pool: run.pool,
+            root_key: run.root_key,
+            library: run.library,
+            sources: Vec::new(),
+            open_enrolment: true,
+            wait_ms: run.wait_ms,
+        };
+        let control = Control::open(setup, store, Arc::new(authority)).await.unwrap();
+        self.trust(&control).await;
+        control
+    }
+
+    async fn trust(&self, control: &Control) {
+        if control.trusted().is_some() {
+            return;
+        }
+        let document = TrustDocument {
+            crit: Vec::new(),
+            pool: control.setup().pool.clone(),
+            version: 1,
+            directive_keys: control.authority().directive_keys(),
+            image_keys: Vec::new(),
+            ca_pem: control.authority().ca_pem().into(),
+            least_versions: [].into(),
+        };
+        control.set_trust(&seal(&document, &self.root_key), "test").await.unwrap();
+    }
+
+    /// Starts a daemon as a process of its own.
+    pub(crate) fn spawn(&self) -> Replica {
+        let run = self.run(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_repave-controller"));
+        command.args(["run", "--pool", "demo", "--name", "127.0.0.1", "--listen", "127.0.0.1:0"]);
+        command.args(["--open-enrolment", "--log-json", "--tick-ms", "50", "--poll-ms", "2000"]);
+        command.args(["--wait-ms", "10", "--root-key", &run.root_key.to_string()]);
+        command.arg("--state").arg(&run.state).arg("--library").arg(&run.library);
+        command.envs(run.database_url.map(|url| ("REPAVE_DATABASE_URL", url)));
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (told, address) = mpsc::channel();
+        // Read for as long as it writes, or it would stop at a full pipe.
+        thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if line["fields"]["message"] == "listening" {
+                    let _ = told.send(line["fields"]["address"].as_str().unwrap().to_owned());
+                }
+            }
+        });
+        let url = format!("https://{}", address.recv().expect("the daemon ended at its start"));
+        Replica { child, url }
     }
 
     /// The state folder.
@@ -117,49 +173,61 @@ impl Pool {
     }
 }
 
-/// How devices reach these daemons.
-pub(crate) fn wire(daemons: &[&Running]) -> Wire {
-    let control = &daemons[0].control;
+/// A daemon that is a process; dropped, it is killed.
+pub(crate) struct Replica {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// How devices reach controllers at these URLs.
+pub(crate) fn wire(control: &Control, urls: Vec<String>) -> Wire {
     Wire {
         pool: control.setup().pool.clone(),
-        urls: daemons.iter().map(|daemon| format!("https://{}", daemon.address)).collect(),
+        urls,
         ca_pem: control.authority().ca_pem().into(),
         directive_keys: control.authority().directive_keys(),
     }
 }
 
 /// Puts a policy in force.
-pub(crate) async fn declare(daemon: &Running, text: &str) {
+pub(crate) async fn declare(control: &Control, text: &str) {
     let policy = Policy::from_toml(text).unwrap();
-    daemon.control.set_policy(&policy, None, "test").await.unwrap();
+    control.set_policy(&policy, None, "test").await.unwrap();
 }
 
 /// Powers devices on, and approves each.
 pub(crate) async fn devices(
-    daemon: &Running,
+    control: &Control,
     wire: &Wire,
     numbers: std::ops::Range<u8>,
 ) -> Vec<Device> {
     let devices: Vec<Device> = numbers.map(|number| Device::start(number, wire)).collect();
     for device in &devices {
-        until(daemon, "a pending server", |servers| {
+        until(control, "a pending server", |servers| {
             servers.iter().any(|kept| kept.server.id == device.id)
         })
         .await;
-        daemon.control.approve(device.id, None, "test").await.unwrap();
+        control.approve(device.id, None, "test").await.unwrap();
     }
     devices
 }
 
 /// Waits until the servers' records fit; gives them.
 pub(crate) async fn until(
-    daemon: &Running,
+    control: &Control,
     what: &str,
     mut fits: impl FnMut(&[Kept]) -> bool,
 ) -> Vec<Kept> {
     let deadline = Instant::now() + GUARD;
     loop {
-        let servers = daemon.control.servers(&Default::default(), None, 500).await.unwrap();
+        let servers = control.servers(&Default::default(), None, 500).await.unwrap();
         if fits(&servers) {
             return servers;
         }
@@ -191,9 +259,4 @@ pub(crate) fn up(servers: &[Kept], name: &str) -> usize {
 /// How many servers stand there.
 pub(crate) fn stand(servers: &[Kept], name: &str) -> usize {
     servers.iter().filter(|kept| kept.server.standing.name() == name).count()
-}
-
-/// A library's path, for those who look into it.
-pub(crate) fn exists(path: &Path) -> bool {
-    path.exists()
 }

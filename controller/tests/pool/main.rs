@@ -3,16 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/postgres.rs"]
+#[allow(dead_code, reason = "the store's tests use the rest")]
+mod postgres;
+
 mod device;
 mod fixture;
 
 use std::sync::atomic::Ordering;
 
+use device::{Device, Wire};
 use fixture::{Pool, declare, devices, stand, until, up, wire};
+use repave_controller::control::Kept;
+use repave_controller::daemon::Running;
 use repave_controller::fleet::EventKind;
+use repave_controller::records;
 use repave_controller::store::EventFilter;
 
-const POLICY: &str = r#"
+fn policy(web: u32, db: u32) -> String {
+    format!(
+        r#"
 [pool]
 name = "demo"
 silent_after_s = 2
@@ -22,19 +32,33 @@ name = "web"
 image = "web:latest"
 min = 1
 max = 4
-wanted = 2
+wanted = {web}
 priority = 2
 [type.settings]
-hostname = "web-{{ server.serial | lower }}"
+hostname = "web-{{{{ server.serial | lower }}}}"
 [[type]]
 name = "db"
 image = "db:latest"
 max = 4
-wanted = 1
-"#;
+wanted = {db}
+"#
+    )
+}
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+fn wire_to(daemon: &Running) -> Wire {
+    wire(&daemon.control, vec![format!("https://{}", daemon.address)])
+}
+
+fn are_up(web: usize, db: usize) -> impl Fn(&[Kept]) -> bool {
+    move |servers| up(servers, "web") == web && up(servers, "db") == db
+}
+
+fn written(devices: &[Device]) -> u64 {
+    devices.iter().map(|device| device.strings.written.load(Ordering::Relaxed)).sum()
 }
 
 #[test]
@@ -42,37 +66,29 @@ fn a_pool_becomes_what_its_policy_says_and_follows_it() {
     let pool = Pool::new(None);
     runtime().block_on(async {
         let daemon = pool.start().await;
-        let wire = wire(&[&daemon]);
-        declare(&daemon, POLICY).await;
-        let all = devices(&daemon, &wire, 1..5).await;
-        let servers = until(&daemon, "2 web and 1 db", |servers| {
-            up(servers, "web") == 2 && up(servers, "db") == 1
-        })
-        .await;
+        let control = &daemon.control;
+        declare(control, &policy(2, 1)).await;
+        let all = devices(control, &wire_to(&daemon), 1..5).await;
+        let servers = until(control, "2 web and 1 db", are_up(2, 1)).await;
         assert_eq!(stand(&servers, "idle"), 1, "the fourth is spare");
-        let written = || all.iter().map(|d| d.strings.written.load(Ordering::Relaxed)).sum::<u64>();
-        assert_eq!(written(), 3);
+        assert_eq!(written(&all), 3);
 
-        // Another policy: db grows at the cost of nobody, then of web.
-        declare(&daemon, &POLICY.replace("wanted = 1", "wanted = 2")).await;
-        until(&daemon, "2 web and 2 db", |servers| {
-            up(servers, "web") == 2 && up(servers, "db") == 2
+        // db grows by the spare one; then both shrink, and nothing is written for that.
+        declare(control, &policy(2, 2)).await;
+        until(control, "2 web and 2 db", are_up(2, 2)).await;
+        declare(control, &policy(1, 1)).await;
+        until(control, "1 web, 1 db and spares", |servers| {
+            are_up(1, 1)(servers) && stand(servers, "staying") == 2
         })
         .await;
-        let fewer = POLICY.replace("wanted = 2", "wanted = 1").replace("wanted = 1\n\"", "");
-        declare(&daemon, &fewer).await;
-        until(&daemon, "1 web, 1 db and spares", |servers| {
-            up(servers, "web") == 1 && up(servers, "db") == 1 && stand(servers, "staying") == 2
-        })
-        .await;
-        assert_eq!(written(), 4);
+        assert_eq!(written(&all), 4);
 
         // Each move is on record with its reason.
         let filter = EventFilter { kind: Some("decision".into()), server: None };
-        let events = daemon.control.store().events(&filter, 0, 100).await.unwrap();
+        let events = control.store().events(&filter, 0, 100).await.unwrap();
         assert_eq!(events.len(), 6);
         for row in events {
-            let event = repave_controller::records::event_of(&row).unwrap();
+            let event = records::event_of(&row).unwrap();
             let EventKind::Decision { why, .. } = event.kind else { panic!("{event:?}") };
             assert!(why.contains(' '), "{why:?}");
         }
@@ -86,21 +102,22 @@ fn a_silent_server_is_replaced_and_welcomed_back() {
     let pool = Pool::new(None);
     runtime().block_on(async {
         let daemon = pool.start().await;
-        let wire = wire(&[&daemon]);
-        declare(&daemon, POLICY).await;
-        let all = devices(&daemon, &wire, 1..5).await;
-        let whole = |servers: &[_]| up(servers, "web") == 2 && up(servers, "db") == 1;
-        let servers = until(&daemon, "2 web and 1 db", whole).await;
+        let control = &daemon.control;
+        declare(control, &policy(2, 1)).await;
+        let all = devices(control, &wire_to(&daemon), 1..5).await;
+        let servers = until(control, "2 web and 1 db", are_up(2, 1)).await;
         let web = servers.iter().find(|kept| kept.server.server_type() == Some("web")).unwrap();
         let lost = all.iter().find(|device| device.id == web.server.id).unwrap();
         lost.strings.silent.store(true, Ordering::Relaxed);
-        until(&daemon, "a replacement", |servers| stand(servers, "silent") == 1 && whole(servers))
-            .await;
+        until(control, "a replacement", |servers| {
+            stand(servers, "silent") == 1 && are_up(2, 1)(servers)
+        })
+        .await;
         let before = lost.strings.written.load(Ordering::Relaxed);
         lost.strings.silent.store(false, Ordering::Relaxed);
         // Three web servers are one too many: one is given back, and nothing is written for it.
-        until(&daemon, "one given back", |servers| {
-            whole(servers) && stand(servers, "staying") == 1
+        until(control, "one given back", |servers| {
+            are_up(2, 1)(servers) && stand(servers, "staying") == 1
         })
         .await;
         assert_eq!(lost.strings.written.load(Ordering::Relaxed), before);
@@ -110,24 +127,25 @@ fn a_silent_server_is_replaced_and_welcomed_back() {
 }
 
 #[test]
-fn an_image_that_fails_on_one_server_is_tried_on_others() {
+fn an_image_that_fails_on_some_servers_is_tried_on_others() {
     let pool = Pool::new(None);
     runtime().block_on(async {
         let daemon = pool.start().await;
-        let wire = wire(&[&daemon]);
-        let all = devices(&daemon, &wire, 1..4).await;
+        let control = &daemon.control;
+        let all = devices(control, &wire_to(&daemon), 1..4).await;
         for device in &all[..2] {
             device.strings.fails.store(true, Ordering::Relaxed);
         }
-        let one_web = POLICY.replace("wanted = 2", "wanted = 1").replace("min = 1", "min = 0");
-        declare(
-            &daemon,
-            &one_web
-                .replace("name = \"db\"\nimage", "name = \"none\"\nimage")
-                .replace("max = 4\nwanted = 1\n\"", "max = 0\n\""),
-        )
+        declare(control, &policy(2, 0)).await;
+        let servers = until(control, "one web server and two quarantined", |servers| {
+            are_up(1, 0)(servers) && stand(servers, "quarantined") == 2
+        })
         .await;
-        until(&daemon, "one web server", |servers| up(servers, "web") == 1).await;
+        let quarantined = servers.iter().filter(|kept| kept.server.standing.name() != "up");
+        for kept in quarantined {
+            let counts: Vec<u32> = kept.server.failures.values().map(|f| f.count).collect();
+            assert_eq!(counts, [3], "{}", kept.server.title());
+        }
         drop(all);
         daemon.stop().await;
     });
@@ -138,22 +156,46 @@ fn a_daemon_that_comes_back_goes_on() {
     let pool = Pool::new(None);
     runtime().block_on(async {
         let daemon = pool.start().await;
-        declare(&daemon, POLICY).await;
+        declare(&daemon.control, &policy(2, 1)).await;
         let address = daemon.address;
-        let all = devices(&daemon, &wire(&[&daemon]), 1..4).await;
-        let whole = |servers: &[_]| up(servers, "web") == 2 && up(servers, "db") == 1;
-        until(&daemon, "2 web and 1 db", whole).await;
+        let all = devices(&daemon.control, &wire_to(&daemon), 1..4).await;
+        until(&daemon.control, "2 web and 1 db", are_up(2, 1)).await;
         daemon.stop().await;
         let daemon = pool.start_at(address).await;
-        let servers = until(&daemon, "everybody again", |servers| {
-            whole(servers) && servers.iter().all(|kept| kept.server.seen.at_ms > 0)
+        // Seen again, and still what they were.
+        let begin_ms = repave_controller::clock::now_ms();
+        until(&daemon.control, "everybody again", |servers| {
+            are_up(2, 1)(servers) && servers.iter().all(|kept| kept.server.seen.at_ms > begin_ms)
         })
         .await;
-        assert_eq!(servers.len(), 3);
-        let written: u64 = all.iter().map(|d| d.strings.written.load(Ordering::Relaxed)).sum();
-        assert_eq!(written, 3);
-        assert!(fixture::exists(&pool.state().join("admin.token")));
+        assert_eq!(written(&all), 3);
+        assert!(pool.state().join("admin.token").exists());
         drop(all);
         daemon.stop().await;
+    });
+}
+
+#[test]
+fn one_of_three_controllers_is_killed_in_mid_purposing_and_nothing_is_lost() {
+    let pool = Pool::new(Some(postgres::shared().database()));
+    runtime().block_on(async {
+        let control = pool.control().await;
+        let mut replicas: Vec<_> = (0..3).map(|_| pool.spawn()).collect();
+        let urls = replicas.iter().map(|replica| replica.url.clone()).collect();
+        let all = devices(&control, &wire(&control, urls), 1..10).await;
+        for device in &all {
+            device.strings.slow.store(true, Ordering::Relaxed);
+        }
+        declare(&control, &policy(4, 4)).await;
+        until(&control, "servers on their way", |servers| stand(servers, "purposing") > 2).await;
+        // Each kill takes the answers of a third of the servers, and one of the two the leader.
+        replicas.remove(0);
+        until(&control, "servers that arrive", |servers| up(servers, "web") > 0).await;
+        replicas.remove(0);
+        until(&control, "4 web and 4 db", are_up(4, 4)).await;
+        assert_eq!(written(&all), 8, "nobody was written twice");
+        drop(all);
+        drop(replicas);
+        control.store().close().await;
     });
 }
