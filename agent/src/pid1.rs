@@ -51,15 +51,7 @@ pub(crate) fn run() -> ! {
     let mut kept = Kept::default();
     let mut pause = FIRST_PAUSE;
     loop {
-        // A thread of its own, so that its panic is an error here and not the end of PID 1.
-        let outcome = std::thread::scope(|scope| {
-            let thread = Builder::new().name("life".into());
-            let life = thread
-                .spawn_scoped(scope, || life(&mut kept, &panic))
-                .context("no thread to be had")?;
-            life.join().unwrap_or_else(|_| Err(anyhow!("a panic, which is a fault of our own")))
-        });
-        match outcome {
+        match apart(|| life(&mut kept, &panic)) {
             Ok(()) => error!("the agent's life ended without leaving"),
             Err(error) => error!("the agent's life ended: {error:#}"),
         }
@@ -67,6 +59,15 @@ pub(crate) fn run() -> ! {
         std::thread::sleep(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Runs `life` in a thread of its own, so that its panic is an error here and not the end of PID 1.
+fn apart(life: impl FnOnce() -> Result<()> + Send) -> Result<()> {
+    std::thread::scope(|scope| {
+        let thread = Builder::new().name("life".into());
+        let life = thread.spawn_scoped(scope, life).context("no thread to be had")?;
+        life.join().unwrap_or_else(|_| Err(anyhow!("a panic, which is a fault of our own")))
+    })
 }
 
 /// What outlives a life that went wrong.
@@ -96,8 +97,8 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     // The network takes longest, so it comes first. What is wrong with the configuration can wait:
     // coming home puts the boot order right, whatever agent.json says.
     let configured = configure(&open, &default, &mut kept.network);
-    let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host).map_err(words)?;
-    kept.default = Some(home.default.default.guid);
+    let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept.default)
+        .map_err(words)?;
     world::watch_default(&mut host, &open, &home.default);
     let (config, burned_trust) = configured?;
     let journal_disk = home.default.disk;
@@ -182,4 +183,20 @@ fn mount_all() -> Result<()> {
     }
     let null = File::open("/dev/null");
     null.map(drop).context("/dev is not usable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arc, Mutex, apart, keep_panics};
+
+    #[test]
+    fn a_panic_ends_a_life_and_is_kept_for_the_next_one() {
+        let latest = Arc::new(Mutex::new(None));
+        keep_panics(Arc::clone(&latest));
+        let outcome = apart(|| panic!("disk number 7 of 2"));
+        assert!(outcome.unwrap_err().to_string().starts_with("a panic"));
+        let told = latest.lock().unwrap().take().unwrap();
+        assert!(told.contains("disk number 7 of 2") && told.contains("pid1.rs"), "{told}");
+        assert!(apart(|| Ok(())).is_ok(), "the next life begins");
+    }
 }

@@ -5,7 +5,7 @@
 use repave_protocol::{Guid, PoolId, PublicKey, TrustDocument, Verified};
 
 use crate::boot::ensure_default;
-use crate::default_side::DefaultSide;
+use crate::default_side::{DefaultSide, NoDefaultSide};
 use crate::edges::{Disk, Firmware, Host};
 use crate::failure::Failure;
 use crate::journal::{Journal, Record, Secret};
@@ -21,30 +21,37 @@ pub struct Home {
 }
 
 impl Home {
-    /// Finds the default side, and changes nothing. `latest` is the GUID that the default partition
-    /// had when it was last entered in this boot: the first entry may have changed it, and the boot
-    /// loader's word is older than that.
+    /// Finds the default side, and changes nothing. `latest` is the GUID that an earlier entry in this
+    /// boot gave the default partition, or was about to: the boot loader's word is older than that.
     pub fn find(
         disks: &mut [Box<dyn Disk + '_>],
         firmware: &mut dyn Firmware,
         latest: Option<Guid>,
     ) -> Result<DefaultSide, Failure> {
-        let loader = latest.or_else(|| firmware.loader_partition());
-        Ok(DefaultSide::find(disks, loader)?)
+        let found = latest.map(|guid| DefaultSide::find(disks, Some(guid)));
+        match found {
+            None | Some(Err(NoDefaultSide::Missing { .. })) => {
+                Ok(DefaultSide::find(disks, firmware.loader_partition())?)
+            }
+            Some(found) => Ok(found?),
+        }
     }
 
-    /// Enters it, and finishes whatever a first boot that was cut left undone.
+    /// Enters it, and finishes whatever a first boot that was cut left undone. `latest` is set before
+    /// the partition's GUID changes, so that it is right however this ends.
     pub fn enter(
         mut default: DefaultSide,
         disks: &mut [Box<dyn Disk + '_>],
         firmware: &mut dyn Firmware,
         host: &mut dyn Host,
+        latest: &mut Option<Guid>,
     ) -> Result<Self, Failure> {
         let disk = disks[default.disk].as_mut();
         let journal = match Journal::open(default.journal(), disk)? {
             Some(journal) => journal,
             None => first_boot(&default, disk, host)?,
         };
+        *latest = Some(journal.record().identity[1]);
         // The identity is in the journal before it is on the disk, so this is the same whether it
         // is done for the first time or finished after a cut.
         match default.assume(journal.record().identity, disk) {

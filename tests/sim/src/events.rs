@@ -2,6 +2,9 @@
 //! seed gives the same lines (I13). Here the clock ticks, and here it is decided at which effect
 //! power is cut or a device fails.
 
+/// What a simulated panic says.
+pub const PANIC: &str = "index out of bounds, or so";
+
 /// What becomes of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -24,6 +27,7 @@ pub struct Events {
     effects: u64,
     cut_at: Option<u64>,
     fail_at: Option<u64>,
+    panic_at: Option<u64>,
     is_cut: bool,
 }
 
@@ -51,6 +55,9 @@ impl Events {
             return Fate::Fails;
         }
         self.note(line);
+        if self.panic_at == Some(number) {
+            panic!("{PANIC}");
+        }
         Fate::Happens
     }
 
@@ -62,6 +69,11 @@ impl Events {
     /// Lets effect number `number` fail, counted from the world's beginning.
     pub const fn fail_at(&mut self, number: u64) {
         self.fail_at = Some(number);
+    }
+
+    /// Lets the agent panic at effect number `number`, counted from the world's beginning.
+    pub const fn panic_at(&mut self, number: u64) {
+        self.panic_at = Some(number);
     }
 
     /// Effects so far.

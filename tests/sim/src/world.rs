@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
@@ -26,7 +27,7 @@ use crate::configurator::{Files, file_in};
 use crate::controller::{Controller, SOURCES};
 use crate::crew::Hands;
 use crate::disk::{DiskSpec, Drive, Medium};
-use crate::events::Events;
+use crate::events::{Events, PANIC};
 use crate::firmware::{Nvram, Quirks, Started, Variables};
 use crate::host::Clock;
 use crate::image::{Image, ImageSpec, SETTINGS_BYTES};
@@ -79,8 +80,7 @@ impl Spec {
 
 enum Place {
     Off,
-    /// With the default partition's GUID, if it was found before in this boot.
-    Entering(Option<Guid>),
+    Entering,
     Default(Box<Agent>),
     Arriving {
         disk: usize,
@@ -97,6 +97,9 @@ pub struct World {
     pub machine: Shared,
     spec: Spec,
     place: Place,
+    /// What outlives the agent's life within a boot: the default partition's GUID, and a panic.
+    latest: Option<Guid>,
+    has_panicked: bool,
 }
 
 impl World {
@@ -126,7 +129,7 @@ impl World {
             side: Side::Default,
         };
         let machine = Rc::new(RefCell::new(machine));
-        Self { machine, spec, place: Place::Off }
+        Self { machine, spec, place: Place::Off, latest: None, has_panicked: false }
     }
 
     /// Puts an image into the library.
@@ -169,8 +172,8 @@ impl World {
         let place = std::mem::replace(&mut self.place, Place::Off);
         self.place = match place {
             Place::Off => self.power_on(),
-            Place::Entering(latest) => self.enter(latest),
-            Place::Default(agent) => self.round(agent),
+            Place::Entering => self.life(Self::enter),
+            Place::Default(agent) => self.life(|world| world.round(agent)),
             Place::Arriving { disk, boot } => self.arrive(disk, boot),
             Place::Target(resident) => self.report(resident),
             Place::Dark => {
@@ -254,7 +257,8 @@ impl World {
     /// its own from here on.
     pub fn fork(&self) -> Self {
         let machine = Rc::new(RefCell::new(self.machine.borrow().clone()));
-        let mut fork = Self { machine, spec: self.spec.clone(), place: Place::Off };
+        let spec = self.spec.clone();
+        let mut fork = Self { machine, spec, place: Place::Off, latest: None, has_panicked: false };
         fork.pull_plug();
         fork
     }
@@ -341,7 +345,8 @@ impl World {
         match started {
             Some(started) if self.is_default(started) => {
                 self.machine.borrow_mut().side = Side::Default;
-                Place::Entering(None)
+                (self.latest, self.has_panicked) = (None, false);
+                Place::Entering
             }
             Some(started) => self.start_target(started),
             None => {
@@ -372,21 +377,33 @@ impl World {
         Line { machine: Rc::clone(&self.machine), server }
     }
 
-    fn enter(&self, latest: Option<Guid>) -> Place {
+    /// A stretch of the agent's life. A panic ends it; the next one is told, as PID 1 does.
+    fn life(&mut self, stretch: impl FnOnce(&mut Self) -> Place) -> Place {
+        match catch_unwind(AssertUnwindSafe(|| stretch(self))) {
+            Ok(place) => place,
+            Err(_) => {
+                self.has_panicked = true;
+                self.pause(PAUSE_MS);
+                Place::Entering
+            }
+        }
+    }
+
+    fn enter(&mut self) -> Place {
         let mut disks = Drive::all(&self.machine);
         let mut firmware = Variables(Rc::clone(&self.machine));
         let mut host = Clock(Rc::clone(&self.machine));
-        let found = Home::find(&mut disks, &mut firmware, latest);
-        let entered = found.and_then(|f| Home::enter(f, &mut disks, &mut firmware, &mut host));
+        let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
+            Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
+        });
         let mut home = match entered {
             Ok(home) => home,
             Err(failure) => {
                 self.machine.borrow_mut().events.note(&format!("not at home: {}", failure.chain()));
                 self.pause(PAUSE_MS);
-                return Place::Entering(latest);
+                return Place::Entering;
             }
         };
-        let latest = Some(home.default.default.guid);
         let (burned, root_key, pool) = {
             let controller = &self.machine.borrow().controller;
             (controller.burned_trust(), controller.root_key(), controller.pool.clone())
@@ -397,7 +414,7 @@ impl World {
             Err(failure) => {
                 self.machine.borrow_mut().events.note(&format!("no trust: {}", failure.chain()));
                 self.pause(PAUSE_MS);
-                return Place::Entering(latest);
+                return Place::Entering;
             }
         };
         self.machine.borrow_mut().trusted_ca.clone_from(&trust.message().ca_pem);
@@ -409,7 +426,11 @@ impl World {
             architecture: self.spec.architecture.clone(),
         };
         let boot = Nonce::from_random(host.entropy());
-        Place::Default(Box::new(Agent::new(character, trust, home, boot)))
+        let mut agent = Agent::new(character, trust, home, boot);
+        if std::mem::take(&mut self.has_panicked) {
+            agent.confess(PANIC);
+        }
+        Place::Default(Box::new(agent))
     }
 
     fn round(&self, mut agent: Box<Agent>) -> Place {

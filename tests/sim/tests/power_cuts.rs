@@ -78,7 +78,7 @@ fn no_torn_unsealing_leaves_an_esp_before_a_ruin() {
     world.order_image(&db);
     let before = world.machine.borrow().events.effects();
     // After the order and the unsealing are in the journal: the heads of the old target.
-    let cuts = (100..130).flat_map(|seed| (4..12).map(move |number| (seed, number)));
+    let cuts = (100..130).flat_map(|seed| (5..13).map(move |number| (seed, number)));
     for (seed, number) in cuts {
         let mut world = world.fork();
         {

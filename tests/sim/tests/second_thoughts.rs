@@ -37,9 +37,10 @@ fn a_second_life_of_one_boot_finds_the_default_side_that_the_first_renamed() {
     let mut disks = Drive::all(&world.machine);
     let mut firmware = Variables(world.machine.clone());
     let mut host = Clock(world.machine.clone());
+    let mut kept = None;
     let mut enter = |latest| {
         let default = Home::find(&mut disks, &mut firmware, latest)?;
-        Home::enter(default, &mut disks, &mut firmware, &mut host)
+        Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept)
     };
     let first = enter(None).expect("a burned disk is a home");
     let renamed = first.default.default.guid;

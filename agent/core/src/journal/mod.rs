@@ -59,6 +59,9 @@ pub struct Journal {
 impl Journal {
     /// Reads the newest whole record; `None` if there is none, which is a server's first boot.
     pub fn open(place: Place, disk: &mut dyn Disk) -> Result<Option<Self>, JournalError> {
+        // An earlier life in this boot may have ended between a write and its flush. What it wrote
+        // can be read now, and would be gone after a power cut.
+        disk.flush()?;
         let found = newest(disk, place.offset_bytes + AGENT_SLOTS)?;
         Ok(found.map(|(sequence, record)| Self { place, sequence, record, is_doubtful: false }))
     }
