@@ -38,7 +38,16 @@ pub struct StoredImage {
 }
 
 /// The right to write into a library, given up when dropped.
-pub(crate) struct WriteLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub(crate) struct WriteLock(File);
+
+impl Drop for WriteLock {
+    /// Unlocked, not only closed: a process that this one has just forked may still hold a copy of
+    /// the file, and the lock with it, until it becomes another program.
+    fn drop(&mut self) {
+        // Closing it unlocks it in the end, too.
+        let _ = self.0.unlock();
+    }
+}
 
 impl Library {
     /// Opens the library in folder `root`.
@@ -238,5 +247,22 @@ impl Library {
         file.read_exact_at(&mut bytes, offset_bytes)
             .map_err(|source| failed("read", &self.root.join(blob_path(&blob.sha256)), source))?;
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_a_fork_left_behind_does_not_keep_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Library::open_or_create(folder.path()).unwrap();
+        let lock = library.lock().unwrap();
+        assert!(matches!(library.lock(), Err(LibraryError::Busy { .. })));
+        let forked = lock.0.try_clone().unwrap();
+        drop(lock);
+        library.lock().unwrap();
+        drop(forked);
     }
 }

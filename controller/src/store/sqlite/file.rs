@@ -19,7 +19,16 @@ const FOLDER_OWNER_ONLY: u32 = 0o700;
 /// Held: no other controller opens this database. The kernel drops it with the process, however
 /// that ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Unlocked, not only closed: a process that this one has just forked may still hold a copy of
+    /// the file, and the lock with it, until it becomes another program.
+    fn drop(&mut self) {
+        // Closing it unlocks it in the end, too.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// Makes folder and database if they are not there, and takes the lock.
 pub(super) fn prepare(path: &Path) -> Result<Lock, StoreError> {
