@@ -25,6 +25,8 @@ pub mod kind {
     pub const JOIN_TOKEN: &str = "join-token";
     /// Machines that are expected.
     pub const INVITATION: &str = "invitation";
+    /// How a server's power is reached.
+    pub const POWER: &str = "power";
     /// The trust document.
     pub const TRUST: &str = "trust";
 }

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::view::{Around, fleet};
 use super::{Active, Control, ControlError};
-use crate::balance::{Action, Decision, Fleet, Memory, Move, Wanted, balance};
+use crate::balance::{Action, Decision, Fleet, Memory, Move, Note, Wanted, balance};
 use crate::clock;
 use crate::fleet::{Event, EventKind, Server, Wish};
 use crate::policy::{Policy, settings};
@@ -61,6 +61,8 @@ pub struct Applied {
     pub plan: Plan,
     /// How many of its moves were made.
     pub made: usize,
+    /// Whether too much of the pool is silent for anything to be moved.
+    pub frozen: bool,
 }
 
 /// A round, decided and not yet carried out.
@@ -121,7 +123,9 @@ impl Control {
                 Err(error) => warn!("server {}: {error}", one.server),
             }
         }
-        Ok(Applied { plan: words(&round, servers), made })
+        let is_frozen = |note: &Note| matches!(note, Note::Frozen { .. });
+        let frozen = round.decision.notes.iter().any(is_frozen);
+        Ok(Applied { plan: words(&round, servers), made, frozen })
     }
 
     async fn decide(

@@ -8,6 +8,7 @@ mod channels;
 mod enrolment;
 mod error;
 mod policy;
+mod powering;
 mod servers;
 mod sweeping;
 mod trust;

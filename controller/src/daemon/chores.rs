@@ -91,6 +91,7 @@ impl Chores {
         self.sweep().await?;
         let applied = self.control.carry_out(&self.servers, None).await?;
         self.say(&applied.plan.notes).await?;
+        self.control.bring_home(&self.servers, applied.frozen).await?;
         self.clean().await
     }
 

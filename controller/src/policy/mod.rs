@@ -17,6 +17,8 @@ use repave_protocol::{BootMethod, PoolId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::power::home;
+
 pub use channel::{BadChannel, ImageChannel};
 pub use check::{Fault, limits};
 pub use milli::{BadMilli, Milli};
@@ -58,6 +60,9 @@ pub struct Pool {
     /// Failures of one image on one server before the pair is quarantined.
     #[serde(default = "Pool::default_retries")]
     pub retries: u32,
+    /// When the power of silent servers is cycled.
+    #[serde(default)]
+    pub power: home::Policy,
 }
 
 impl Pool {
@@ -187,6 +192,7 @@ impl Policy {
             silent_after_s: Pool::default_silent_after_s(),
             freeze_share: Pool::default_freeze_share(),
             retries: Pool::default_retries(),
+            power: home::Policy::default(),
         };
         Self { pool, types: Vec::new() }
     }

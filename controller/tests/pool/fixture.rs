@@ -23,7 +23,7 @@ use crate::device::{Device, Wire};
 
 /// Guards against hanging; nothing is ever expected to take so long.
 const GUARD: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 const BOOT: &str = r#"{"server_type":"TYPE","reports":"resident",
     "boot":{"partition":"root","kexec":{"partition":"root","kernel":"/vmlinuz"}}}"#;

@@ -17,6 +17,7 @@ use fixture::{Pool, declare, devices, stand, until, up, wire};
 use repave_controller::control::Kept;
 use repave_controller::daemon::Running;
 use repave_controller::fleet::EventKind;
+use repave_controller::power::PowerConfig;
 use repave_controller::records;
 use repave_controller::store::EventFilter;
 
@@ -170,6 +171,47 @@ fn a_daemon_that_comes_back_goes_on() {
         .await;
         assert_eq!(written(&all), 3);
         assert!(pool.state().join("admin.token").exists());
+        drop(all);
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn the_power_of_a_silent_server_is_cycled_once_and_it_comes_home() {
+    let pool = Pool::new(None);
+    let called = pool.state().join("called");
+    runtime().block_on(async {
+        let daemon = pool.start().await;
+        let control = &daemon.control;
+        let power = "[pool.power]\nsilent_ms = 2500\n[[type]]\nname = \"web\"";
+        let text = policy(2, 1).replacen("[[type]]\nname = \"web\"", power, 1);
+        declare(control, &text).await;
+        let all = devices(control, &wire_to(&daemon), 1..4).await;
+        until(control, "2 web and 1 db", are_up(2, 1)).await;
+        let lost = &all[0];
+        let script = format!("echo \"$1\" >> {}", called.display());
+        let command = serde_json::json!({
+            "kind": "command", "argv": ["/bin/sh", "-c", script, "sh", "{action}"],
+        });
+        let config: PowerConfig = serde_json::from_value(command).unwrap();
+        control.set_power(lost.id, Some(&config), "test").await.unwrap();
+        lost.strings.silent.store(true, Ordering::Relaxed);
+        let filter = EventFilter { kind: Some("power".into()), server: Some(lost.id) };
+        until(control, "a silent server", |servers| stand(servers, "silent") == 1).await;
+        let outcome = loop {
+            let events = control.store().events(&filter, 0, 10).await.unwrap();
+            if let Some(row) = events.first() {
+                break records::event_of(row).unwrap().kind;
+            }
+            tokio::time::sleep(fixture::LOOK).await;
+        };
+        let EventKind::Power { action, outcome } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(action, "bring-home");
+        assert!(outcome.contains("it is silent, try 1: done"), "{outcome}");
+        lost.strings.silent.store(false, Ordering::Relaxed);
+        until(control, "everybody", are_up(2, 1)).await;
+        let orders = std::fs::read_to_string(&called).unwrap();
+        assert_eq!(orders.lines().filter(|order| *order == "cycle").count(), 1, "{orders}");
         drop(all);
         daemon.stop().await;
     });

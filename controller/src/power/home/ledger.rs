@@ -97,10 +97,13 @@ impl Ledger {
         self.servers.remove(server);
     }
 
-    /// This server spoke: it has all its tries again.
-    pub fn heard(&mut self, server: &str, now_ms: u64) {
+    /// This server spoke at that time, if that is news: it has all its tries again.
+    pub fn heard(&mut self, server: &str, at_ms: u64) {
         let history = self.history(server);
-        history.heard_ms = history.heard_ms.max(now_ms);
+        if at_ms <= history.heard_ms {
+            return;
+        }
+        history.heard_ms = at_ms;
         history.tries = 0;
         history.gave_up = false;
     }
