@@ -63,6 +63,8 @@ fn stay() -> Result<()> {
     // Nothing of the disks is needed any more; the target may want to do what it likes with them.
     drop(disks);
     drop(open);
+    let mut cpu_time = CpuTime::default();
+    let mut load = || load(&mut cpu_time);
     let mut around =
         Surroundings { link: &mut link, power: &mut Shutdown, host: &mut host, load: &mut load };
     resident.stay(&mut around);
@@ -106,8 +108,42 @@ fn not_here(operation: &'static str) -> PowerError {
     PowerError { operation, reason: "a target does not leave in this way".into() }
 }
 
-/// How busy the target is; zero where the kernel does not say.
-fn load() -> Load {
+/// How much time the CPUs have had, and how much of it they worked (proc(5), `/proc/stat`).
+#[derive(Clone, Copy, Default)]
+struct CpuTime {
+    busy: u64,
+    all: u64,
+}
+
+impl CpuTime {
+    /// Until now; nothing where the kernel does not say.
+    fn now() -> Self {
+        Self::of(&fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    /// Of the first line: user, nice, system, idle, iowait, irq, softirq, steal; guest time is in
+    /// user time already.
+    fn of(stat: &str) -> Self {
+        let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
+        let times = line.unwrap_or_default().split_whitespace().take(8);
+        let times: Vec<u64> = times.map_while(|time| time.parse().ok()).collect();
+        let all: u64 = times.iter().sum();
+        let idle: u64 = times.iter().skip(3).take(2).sum();
+        Self { busy: all - idle, all }
+    }
+
+    /// The share of the time since `before` that was worked, in thousandths.
+    fn busy_milli_since(self, before: Self) -> u64 {
+        let busy = self.busy.saturating_sub(before.busy);
+        let all = self.all.saturating_sub(before.all);
+        (busy * 1000).checked_div(all).unwrap_or(0).min(1000)
+    }
+}
+
+/// How busy the target is, and was since `last`; zero where the kernel does not say.
+fn load(last: &mut CpuTime) -> Load {
+    let now = CpuTime::now();
+    let busy_milli = now.busy_milli_since(std::mem::replace(last, now));
     let milli = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
         let one_minute: f64 = text.split(' ').next()?.parse().ok()?;
         Some((one_minute * 1000.0) as u64)
@@ -121,8 +157,29 @@ fn load() -> Load {
     let memory_bytes = field("MemTotal:");
     Load {
         load_milli: milli.unwrap_or(0),
+        busy_milli,
         cpus: std::thread::available_parallelism().map_or(0, |count| count.get() as u32),
         memory_used_bytes: memory_bytes.saturating_sub(field("MemAvailable:")),
         memory_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CpuTime;
+
+    #[test]
+    fn the_busy_share_is_of_the_time_between_two_looks() {
+        let check = |before, now, expected| {
+            let found = CpuTime::of(now).busy_milli_since(CpuTime::of(before));
+            assert_eq!(found, expected, "{now}");
+        };
+        let boot = "cpu  100 0 100 700 100 0 0 0 5 5\ncpu0 1 2 3\n";
+        check("", boot, 200);
+        check(boot, "cpu  175 0 100 720 100 0 0 5 9 9\n", 800);
+        check(boot, boot, 0);
+        // A counter that goes back, and a file that is none.
+        check(boot, "cpu  10 0 10 70 10 0 0 0 0 0\n", 0);
+        check(boot, "gpu 1", 0);
     }
 }

@@ -291,6 +291,7 @@ mod tests {
                 uptime_ms: 0,
                 inventory: None,
                 default_partition: None,
+                trust: None,
                 join_token: None,
             };
             self.server.observe(&status, true, &self.scenario);

@@ -34,6 +34,10 @@ pub struct Status {
     /// Generation of the last order accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
+    /// Version of the trust document that the server goes by: the controller need not send what is
+    /// known already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
     /// What the target was last sealed as; gone once it is unsealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
@@ -146,6 +150,8 @@ pub enum Stage {
 pub struct Load {
     /// One-minute load average, in thousandths.
     pub load_milli: u64,
+    /// Share of the CPUs' time that was not idle since the report before, in thousandths.
+    pub busy_milli: u64,
     /// Logical CPUs.
     pub cpus: u32,
     /// Memory in use, in bytes.

@@ -76,7 +76,7 @@ impl Agent {
     ) -> Self {
         let key = home.journal.device_key();
         let token = character.join_token.clone();
-        let voice = Voice::new(character.pool.clone(), key, boot, Side::Default, token);
+        let voice = Voice::new(trust.message(), key, boot, Side::Default, token);
         // Made anew, since a target's root can write what no status may carry.
         let kept = home.journal.record().failure.as_ref();
         let fault = kept.map(|f| Fault::new(f.blame, &f.code, &f.message, f.stage));
@@ -193,6 +193,7 @@ impl Agent {
         if let Some((document, text)) = trust::newer(came, &self.trust, root_key, edges.link)? {
             let disk = edges.disks[self.home.default.disk].as_mut();
             self.home.journal.update(disk, |record| record.trust = Some(text))?;
+            self.voice.goes_by(&document);
             self.trust = document;
         }
         Ok(())

@@ -2,7 +2,8 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status, seal,
+    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
+    TrustDocument, seal,
 };
 
 use crate::edges::{Host, Link};
@@ -16,19 +17,26 @@ pub struct Voice {
     boot: Nonce,
     side: Side,
     sequence: u64,
+    trust: u64,
     join_token: Option<String>,
 }
 
 impl Voice {
-    /// The voice of this boot.
+    /// The voice of this boot, of a server that goes by `trust`.
     pub fn new(
-        pool: PoolId,
+        trust: &TrustDocument,
         key: SigningKey,
         boot: Nonce,
         side: Side,
         join_token: Option<String>,
     ) -> Self {
-        Self { pool, key, boot, side, sequence: 0, join_token }
+        let (pool, trust) = (trust.pool.clone(), trust.version);
+        Self { pool, key, boot, side, sequence: 0, trust, join_token }
+    }
+
+    /// From now on it goes by another trust document.
+    pub(crate) const fn goes_by(&mut self, trust: &TrustDocument) {
+        self.trust = trust.version;
     }
 
     /// Who speaks.
@@ -60,6 +68,7 @@ impl Voice {
             side: self.side,
             agent: env!("CARGO_PKG_VERSION").into(),
             generation: record.accepted.map(|accepted| accepted.generation),
+            trust: Some(self.trust),
             seal: record.seal.as_ref().map(|seal| SealReport {
                 generation: seal.generation,
                 server_type: seal.server_type.clone(),

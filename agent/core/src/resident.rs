@@ -77,7 +77,7 @@ impl Resident {
             let up = UpRecord { generation: seal.generation, departure: seal.departures };
             write_up(place, disk, &up)?;
         }
-        let voice = Voice::new(config.pool.clone(), journal.device_key(), boot, Side::Target, None);
+        let voice = Voice::new(trust.message(), journal.device_key(), boot, Side::Target, None);
         let accepted = record.accepted;
         let trust = trust.into_message();
         Ok(Self { config, trust, record, voice, accepted, refusal: None, surveyed: false })
@@ -150,6 +150,7 @@ impl Resident {
         let (message, root_key) = (directive.message(), self.config.root_key);
         let newer = trust::newer(message.trust.as_ref(), &self.trust, root_key, link)?;
         if let Some((document, _)) = newer {
+            self.voice.goes_by(&document);
             self.trust = document;
         }
         self.accepted =

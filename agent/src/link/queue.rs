@@ -152,6 +152,7 @@ mod tests {
             uptime_ms: 1,
             inventory: None,
             default_partition: None,
+            trust: None,
             join_token: None,
         };
         seal(&status, &key())

@@ -149,6 +149,7 @@ impl Device {
                 uptime_ms: 0,
                 inventory: None,
                 default_partition: None,
+                trust: None,
                 join_token: None,
             },
             accepted: None,

@@ -33,6 +33,7 @@ impl History {
             uptime_ms: 0,
             inventory: None,
             default_partition: None,
+            trust: None,
             join_token: None,
         };
         let mut history = Self { records: Vec::new(), next: status };

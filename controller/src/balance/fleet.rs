@@ -110,7 +110,7 @@ pub struct Server {
 /// How busy a server is, in thousandths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadMilli {
-    /// One-minute load average for each logical CPU.
+    /// Share of the CPUs' time that was not idle.
     pub cpu: u32,
     /// One-minute load average.
     pub load_average: u32,
@@ -135,7 +135,7 @@ impl From<&Load> for LoadMilli {
         let narrow = |value: u128| u32::try_from(value).unwrap_or(u32::MAX);
         let memory_bytes = u128::from(load.memory_bytes.max(1));
         Self {
-            cpu: narrow(u128::from(load.load_milli / u64::from(load.cpus.max(1)))),
+            cpu: narrow(load.busy_milli.into()),
             load_average: narrow(load.load_milli.into()),
             memory: narrow(u128::from(load.memory_used_bytes) * 1000 / memory_bytes),
         }

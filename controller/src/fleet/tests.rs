@@ -95,6 +95,7 @@ fn status() -> Status {
         uptime_ms: 0,
         inventory: Some(inventory("S1")),
         default_partition: None,
+        trust: None,
         join_token: None,
     }
 }

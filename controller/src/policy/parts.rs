@@ -27,7 +27,7 @@ impl Default for FailureBudget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// The one-minute load average for each logical CPU: 1.0 is every CPU busy.
+    /// The share of the CPUs' time that was not idle between two reports: 1.0 is every CPU busy.
     Cpu,
     /// The one-minute load average as it is.
     LoadAverage,

@@ -167,6 +167,7 @@ impl Life {
             uptime_ms: 0,
             inventory: (self.sequence == 0).then_some(inventory),
             default_partition: None,
+            trust: None,
             join_token: None,
         };
         let bytes = seal(&status, &self.key);

@@ -68,6 +68,7 @@ pub(crate) fn status(standing: Standing) -> Status {
         uptime_ms: 1_600,
         inventory: None,
         default_partition: None,
+        trust: Some(3),
         join_token: None,
     }
 }
@@ -118,6 +119,7 @@ pub(crate) fn status_up() -> Status {
         ..status(Standing::Up {
             load: Load {
                 load_milli: 420,
+                busy_milli: 305,
                 cpus: 2,
                 memory_used_bytes: 256 << 20,
                 memory_bytes: 1 << 30,
