@@ -94,8 +94,8 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let mut disks = world::boxed(&open);
     let mut host = world::host();
     let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;
-    // The network takes longest, so it comes first. What is wrong with the configuration can wait:
-    // coming home puts the boot order right, whatever agent.json says.
+    // A switch may take seconds to give a carrier, so the network comes first. What is wrong with
+    // the configuration can wait: coming home puts the boot order right, whatever it says.
     let configured = configure(&open, &default, &mut kept.network);
     let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept.default)
         .map_err(words)?;
