@@ -29,10 +29,10 @@ image: deps ## build/: repave-agent, repave-default.efi, default-disk.img
 	initramfs/burn.sh --output $(BUILD)/default-disk.img --size 8G --uki $(BUILD)/repave-default.efi \
 	    --config initramfs/agent.json.example
 
-repave: ## build/repave: the operator's command
+repave: ## build/: repave, the operator's command, and repave-controller, the daemon
 	cargo build --locked --release -p repave-controller
 	mkdir -p $(BUILD)
-	install -m 755 target/release/repave $(BUILD)/repave
+	install -m 755 target/release/repave target/release/repave-controller $(BUILD)
 
 targets: deps ## Build (or find in the cache) the target images that demo and tests use
 	@for name in tiny memtest web db; do tests/targets/build.sh $$name; done
@@ -40,7 +40,7 @@ targets: deps ## Build (or find in the cache) the target images that demo and te
 size: image ## Bytes of agent, kernel, initramfs and UKI, against their bars
 	@initramfs/size.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz $(BUILD)/repave-default.efi
 
-demo: image targets ## Purpose two virtual servers to web and db, then turn web into db
+demo: image repave targets ## A controller balances three virtual servers between web and db
 	cargo run --locked --quiet -p repave-vm --bin demo
 
 check: deps ## Format, lints, docs, floors, licences

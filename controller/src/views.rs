@@ -57,6 +57,8 @@ pub struct ServerView {
     pub agent: String,
     /// One-minute load average, in thousandths.
     pub load_milli: u64,
+    /// Share of the CPUs' time that was not idle lately, in thousandths.
+    pub busy_milli: u64,
     /// Memory in use, in bytes.
     pub memory_used_bytes: u64,
     /// Logical CPUs.
@@ -127,6 +129,7 @@ impl From<&Kept> for ServerView {
             },
             agent: seen.agent.clone(),
             load_milli: seen.load.load_milli,
+            busy_milli: seen.load.busy_milli,
             memory_used_bytes: seen.load.memory_used_bytes,
             cpus: facts.cpus,
             memory_bytes: facts.memory_bytes,

@@ -45,7 +45,7 @@ pub(super) fn decide(
         if !known.contains_key(&id) {
             let shown = credentials.get(&id).cloned().unwrap_or_default();
             match admit(&work.status, &shown, now_ms) {
-                Ok((server, event)) => {
+                Ok((server, news)) => {
                     if let Some(used) = used_invitation(&server, &shown) {
                         // One use in one commit: a second server comes again, and is counted then.
                         if invitations.iter().any(|other: &DocumentPut| other.key == used.key) {
@@ -56,7 +56,7 @@ pub(super) fn decide(
                         }
                         invitations.push(used);
                     }
-                    events.push(event);
+                    events.extend(news);
                     known.insert(id, Known { revision: None, server });
                 }
                 Err(refused) => {

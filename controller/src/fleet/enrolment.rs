@@ -102,7 +102,7 @@ pub fn admit(
     status: &Status,
     credentials: &Credentials,
     now_ms: u64,
-) -> Result<(Server, Event), NotAdmitted> {
+) -> Result<(Server, [Event; 2]), NotAdmitted> {
     let short = || status.server.short();
     let inventory =
         status.inventory.as_ref().ok_or_else(|| NotAdmitted::NoInventory { server: short() })?;
@@ -142,6 +142,6 @@ pub fn admit(
         issued: None,
         failures: BTreeMap::new(),
     };
-    let event = Event::of(server.id, now_ms, EventKind::Enrolled { by });
-    Ok((server, event))
+    let enrolled = Event::of(server.id, now_ms, EventKind::Enrolled { by });
+    Ok((server, [enrolled, Event::boot(status, now_ms)]))
 }

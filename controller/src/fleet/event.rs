@@ -1,6 +1,6 @@
 //! What happened, to be kept and asked for: each with its time, its cause and whose doing it was.
 
-use repave_protocol::{Generation, ServerId};
+use repave_protocol::{Generation, ServerId, Side, Status};
 use serde::{Deserialize, Serialize};
 
 use super::standing::Standing;
@@ -29,6 +29,13 @@ pub enum EventKind {
     Enrolled {
         /// Which token or invitation let it in.
         by: String,
+    },
+    /// A server reported for the first time since it was started.
+    Boot {
+        /// The side that came up.
+        side: Side,
+        /// How long its kernel had been running, in milliseconds.
+        uptime_ms: u64,
     },
     /// A server came to stand elsewhere.
     Standing {
@@ -99,6 +106,7 @@ impl EventKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Enrolled { .. } => "enrolled",
+            Self::Boot { .. } => "boot",
             Self::Standing { .. } => "standing",
             Self::Decision { .. } => "decision",
             Self::Order { .. } => "order",
@@ -114,6 +122,12 @@ impl Event {
     /// About one server, of its own or the controller's doing.
     pub const fn of(server: ServerId, at_ms: u64, kind: EventKind) -> Self {
         Self { at_ms, server: Some(server), actor: None, kind }
+    }
+
+    /// The first status of a boot.
+    pub(super) const fn boot(status: &Status, at_ms: u64) -> Self {
+        let kind = EventKind::Boot { side: status.side, uptime_ms: status.uptime_ms };
+        Self::of(status.server, at_ms, kind)
     }
 
     /// The same as an operator's doing.

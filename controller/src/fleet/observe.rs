@@ -49,8 +49,12 @@ impl Server {
             return Vec::new();
         }
         let is_repeat = status.boot == self.seen.boot && status.sequence == self.seen.sequence;
+        let is_boot = status.boot != self.seen.boot;
         self.seen = Seen::of(status, now_ms);
         let mut events = Vec::new();
+        if is_boot {
+            events.push(Event::boot(status, now_ms));
+        }
         if let Some(reason) = self.recognise(status) {
             self.enrolment = Enrolment::Suspended { reason };
         }

@@ -39,18 +39,19 @@ impl Figures {
             timeline: stub.timeline(server),
         }
     }
-
-    /// The peak memory against its bar, in words.
-    pub fn memory_words(&self) -> String {
-        let Some(kib) = self.peak_memory_kib else {
-            return String::new();
-        };
-        let verdict = if kib <= PEAK_MEMORY_BAR_KIB { "met" } else { "MISSED" };
-        format!(", peak memory {:.1} MiB (at most 64: {verdict})", kib as f64 / 1024.0)
-    }
 }
 
-fn peak_memory_kib(line: &str) -> Option<u64> {
+/// The peak memory of an agent against its bar, in words; none if it is not known.
+pub fn memory_words(peak_memory_kib: Option<u64>) -> String {
+    let Some(kib) = peak_memory_kib else {
+        return String::new();
+    };
+    let verdict = if kib <= PEAK_MEMORY_BAR_KIB { "met" } else { "MISSED" };
+    format!(", peak memory {:.1} MiB (at most 64: {verdict})", kib as f64 / 1024.0)
+}
+
+/// What a line of a console says of the agent's memory.
+pub fn peak_memory_kib(line: &str) -> Option<u64> {
     line.split_once(PEAK_MEMORY)?.1.split_whitespace().next()?.parse().ok()
 }
 
@@ -60,7 +61,7 @@ impl fmt::Display for Figures {
         for uptime_ms in &self.first_status_uptimes_ms {
             write!(f, " {:.1} s", *uptime_ms as f64 / 1e3)?;
         }
-        write!(f, "{}; road", self.memory_words())?;
+        write!(f, "{}; road", memory_words(self.peak_memory_kib))?;
         let mut last_s = self.timeline.first().map_or(0.0, |event| event.at_s);
         for event in &self.timeline {
             write!(f, " {} +{:.1}", event.event, event.at_s - last_s)?;

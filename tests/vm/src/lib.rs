@@ -13,9 +13,9 @@ mod raw_disk;
 mod server;
 mod variables;
 
-pub use figures::{Figures, say};
+pub use figures::{Figures, memory_words, peak_memory_kib, say};
 pub use lab::Lab;
-pub use made::{TargetImage, build_folder};
+pub use made::{TargetImage, build_folder, burn, default_uki};
 pub use raw_disk::RawDisk;
 pub use server::{Server, failure, stage};
 pub use variables::Variables;

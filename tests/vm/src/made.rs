@@ -24,7 +24,7 @@ pub fn build_folder() -> PathBuf {
 ///
 /// # Errors
 /// It was not built.
-pub(crate) fn default_uki() -> Result<PathBuf> {
+pub fn default_uki() -> Result<PathBuf> {
     let path = build_folder().join("repave-default.efi");
     match path.is_file() {
         true => Ok(path),
@@ -47,6 +47,18 @@ impl TargetImage {
     /// # Errors
     /// The build failed; what it said is on standard error.
     pub fn build(name: &str) -> Result<Self> {
+        let folder = Self::folder(name)?;
+        let descriptor = BootDescriptor::read(&folder.join("boot.json"))
+            .with_context(|| format!("target image {name}"))?;
+        let disk = folder.join("disk.raw");
+        Ok(Self { disk, descriptor })
+    }
+
+    /// Its folder in the cache, with `disk.raw` and `boot.json`.
+    ///
+    /// # Errors
+    /// As [`TargetImage::build`].
+    pub fn folder(name: &str) -> Result<PathBuf> {
         let script = root().join("tests/targets/build.sh");
         let output = Command::new(&script)
             .arg(name)
@@ -57,16 +69,15 @@ impl TargetImage {
         if !output.status.success() {
             bail!("target image {name} cannot be built; try `make targets`");
         }
-        let folder = PathBuf::from(String::from_utf8(output.stdout)?.trim_end());
-        let descriptor = BootDescriptor::read(&folder.join("boot.json"))
-            .with_context(|| format!("target image {name}"))?;
-        let disk = folder.join("disk.raw");
-        Ok(Self { disk, descriptor })
+        Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
     }
 }
 
 /// Puts a default disk of that size in MiB and block size in bytes, with these files, into `output`.
-pub(crate) fn burn(
+///
+/// # Errors
+/// The disk cannot be burned.
+pub fn burn(
     output: &Path,
     [size_mib, block_bytes]: [u64; 2],
     uki: &Path,

@@ -1,42 +1,48 @@
-//! `make demo`: two servers with nothing on them but the default side become a web server and a
-//! database, are asked from outside whether they are, and then the web server becomes a database
-//! too. What is shown here is what is tested in tests/; this is for people to watch.
+//! `make demo`: a controller and three servers with nothing on them but the default side. A policy
+//! makes one of them a web server and two of them databases; a real load on the web server makes
+//! the balancer take a database for it, and give it back when the load goes. Everything is asked of
+//! the controller by its own command line, and proved from outside.
 //!
 //! Exit code 0: everything was proved. 1: a step failed; it is named. 130: interrupted.
 
+mod controller;
+mod load;
+mod operator;
+mod pool;
 mod report;
-mod road;
 mod screen;
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use repave_controller_stub::Scenario;
-use repave_protocol::{ImageReference, Order, Purpose, Settings, SettingsFile};
+use repave_controller::views::ServerView;
 use repave_qemu::accel::Accelerator;
-use repave_qemu::disk::Disk;
-use repave_qemu::net::{Nic, free_port};
-use repave_vm::{Lab, TargetImage, build_folder, proof};
+use repave_vm::{build_folder, proof};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::road::{Interrupted, Road, arrive};
+use crate::controller::Controller;
+use crate::load::Load;
+use crate::pool::{Interrupted, Node, Pool, title, up};
 use crate::screen::Screen;
 
+const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 /// Room for the default side and the larger of the two images.
 const DISK_MIB: u64 = 1024;
 const INTERRUPTED: u8 = 130;
+const POLICY: &str = include_str!("policy.toml");
 
 fn main() -> ExitCode {
     let mut screen = Screen::new();
     match watch_signals().and_then(|stop| demo(&mut screen, &stop)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.downcast_ref::<Interrupted>().is_some() => {
-            screen.line("demo: interrupted; machines, disks and ports are gone");
+            screen.line("demo: interrupted; controller, machines and ports are gone");
             ExitCode::from(INTERRUPTED)
         }
         Err(error) => {
@@ -58,129 +64,96 @@ fn watch_signals() -> Result<Arc<AtomicBool>> {
 
 fn demo(screen: &mut Screen, stop: &AtomicBool) -> Result<()> {
     let start = Instant::now();
-    let folder = build_folder().join("demo");
     let step = |what: &str| {
-        let ended = stop.load(Ordering::Relaxed);
-        ensure!(!ended, Interrupted);
+        ensure!(!stop.load(Ordering::Relaxed), Interrupted);
         Ok::<_, anyhow::Error>(format!("{:4} s  {what}", start.elapsed().as_secs()))
     };
-    let stopped = || stop.load(Ordering::Relaxed);
-
-    screen.line(&step("controller: starting the stub, with keys and a library of its own")?);
+    let folder = build_folder().join("demo");
     if folder.exists() {
         fs::remove_dir_all(&folder).context("emptying build/demo")?;
     }
     fs::create_dir_all(&folder).context("making build/demo")?;
-    let mut lab = Lab::new("demo", Scenario::default()).context("starting the controller")?;
-    lab.keep_consoles_in(folder.clone());
-    let lab = lab;
 
-    screen.line(&step("images: importing web and db (Debian with nginx and with PostgreSQL)")?);
-    let import = |name: &str| -> Result<ImageReference> {
-        lab.import(name, &TargetImage::build(name)?).with_context(|| format!("importing {name}"))
-    };
-    let (web, db) = (import("web")?, import("db")?);
+    screen.line(&step("controller: keys, trust document, images web and db, the daemon")?);
+    let mut controller = Controller::start(&folder).context("starting the controller")?;
 
     let accelerator = Accelerator::detect()?;
-    screen.line(&step(&format!("servers: powering on web-1 and db-1 ({accelerator})"))?);
-    let burned = lab.burn("default", DISK_MIB).context("burning the default disk")?;
-    let server = |name: &str, web_port, db_port| -> Result<Road<'_>> {
-        let mut spec = lab.bare(name);
-        let path = lab.dir().join(format!("{name}.img"));
-        spec.disks.push(Disk::copy(burned.path(), path)?.serial(name.to_uppercase()));
-        spec.nics.push(Nic::slirp().forward(web_port, 80).forward(db_port, 5432));
-        let mut server = lab.server(spec)?;
-        server.power_on()?;
-        Ok(Road::new(server))
-    };
-    let [web_port, first_db_port, unused_port, db_port] =
-        [free_port()?, free_port()?, free_port()?, free_port()?];
-    let mut roads = [
-        server("web-1", web_port, first_db_port).context("powering on web-1")?,
-        server("db-1", unused_port, db_port).context("powering on db-1")?,
-    ];
+    screen.line(&step(&format!("servers: inviting and powering on three ({accelerator})"))?);
+    let disks = tempfile::Builder::new().prefix("repave-demo-").tempdir()?;
+    let nodes = power_on(&controller, &folder, disks.path())?;
+    let mut pool = Pool::new(&mut controller, nodes, stop);
 
-    screen.line(&step("orders: web-1 becomes web, db-1 becomes db")?);
-    let [web_1, db_1] = &mut roads;
-    web_1.order(become_web(&lab, &web, "web-1"));
-    db_1.order(become_db(&lab, &db, "db-1"));
-    arrive(&mut roads, screen, stop).context("purposing web-1 to web and db-1 to db")?;
+    screen.line(&step("policy: one web that may become two under load, two db")?);
+    apply(&pool, &folder)?;
+    let web = |servers: &[ServerView]| up(servers, "web").len();
+    let db = |servers: &[ServerView]| up(servers, "db").len();
+    let servers = pool.until("1 web and 2 db", screen, |all| web(all) == 1 && db(all) == 2)?;
+    prove(&pool, screen, &servers)?;
 
-    screen.line(&step("proof: asking nginx and PostgreSQL from outside")?);
-    prove_web(screen, web_port, &stopped).or_else(|error| interrupted_or(error, stop))?;
-    prove_db(screen, db_port, "db-1", &stopped).or_else(|error| interrupted_or(error, stop))?;
+    let busy = title(up(&servers, "web")[0]);
+    screen.line(&step(&format!("load: people reload the page of {busy} as fast as it comes"))?);
+    let load = Load::on(pool.node(&busy)?.ports[0]);
+    let servers = pool.until("a second web", screen, |all| web(all) == 2 && db(all) == 1)?;
+    prove(&pool, screen, &servers)?;
+    let pages = load.end();
+    screen.line(&step(&format!("load: gone after {pages} pages"))?);
+    let servers = pool.until("it given back", screen, |all| web(all) == 1 && db(all) == 2)?;
+    prove(&pool, screen, &servers)?;
 
-    screen.line(&step("orders: web-1 becomes db; its resident takes it home")?);
-    roads[0].order(become_db(&lab, &db, "db-2"));
-    arrive(&mut roads[..1], screen, stop).context("repurposing web-1 from web to db")?;
-    screen.line(&step("proof: asking PostgreSQL on what was the web server")?);
-    prove_db(screen, first_db_port, "db-2", &stopped)
-        .or_else(|error| interrupted_or(error, stop))?;
-
-    lab.finish().context("what the servers reported")?;
-    let figures = roads.iter().map(Road::figures).collect::<Result<Vec<_>>>()?;
-    report::write(&folder.join("report.json"), &figures).context("writing the report")?;
-    report::show(&figures, screen);
-    screen.line(&step(&format!("done; the report and the consoles are in {}", folder.display()))?);
+    report::report(&pool, &folder.join("report.json"), screen).context("writing the report")?;
+    screen.line(&step(&format!("done; report, log and consoles are in {}", folder.display()))?);
     Ok(())
 }
 
-/// A try that was ended by a signal did not fail.
-fn interrupted_or(error: anyhow::Error, stop: &AtomicBool) -> Result<()> {
-    match stop.load(Ordering::Relaxed) {
-        true => Err(Interrupted.into()),
-        false => Err(error),
+fn power_on(controller: &Controller, folder: &Path, disks: &Path) -> Result<Vec<Node>> {
+    let burned = disks.join("default.img");
+    controller.burn(&burned, DISK_MIB).context("burning the default disk")?;
+    let mut nodes = Vec::new();
+    for name in NODES {
+        // Its serial number is its name: that is how this machine is expected.
+        controller.operator().run(&["server", "invite", name, "--name", name])?;
+        let node = Node::power_on(name, folder, &burned);
+        nodes.push(node.with_context(|| format!("powering on {name}"))?);
     }
+    Ok(nodes)
 }
 
-/// A page that only this order can have written, and a header that only the host name can fill.
-fn become_web(lab: &Lab, image: &ImageReference, hostname: &str) -> Order {
-    let page = format!("<!doctype html>\n<title>web</title>\n<p>{}</p>\n", greeting(hostname));
-    let header = b"add_header X-Hostname $hostname always;\n";
-    let files = vec![
-        SettingsFile::new("/var/www/html/index.html", 0o644, page.as_bytes()),
-        SettingsFile::new("/etc/nginx/conf.d/hostname.conf", 0o644, header),
-    ];
-    order(lab, image, hostname, files)
+fn apply(pool: &Pool<'_>, folder: &Path) -> Result<()> {
+    let path = folder.join("policy.toml");
+    fs::write(&path, POLICY).context("writing policy.toml")?;
+    let path = path.display().to_string();
+    pool.controller.operator().run(&["apply", "--yes", &path]).map(drop)
 }
 
-/// A cluster name that only this order can have given.
-fn become_db(lab: &Lab, image: &ImageReference, hostname: &str) -> Order {
-    let line = format!("cluster_name = '{hostname}'\n");
-    let path = "/etc/postgresql/15/main/conf.d/server.conf";
-    order(lab, image, hostname, vec![SettingsFile::new(path, 0o644, line.as_bytes())])
-}
-
-fn order(lab: &Lab, image: &ImageReference, hostname: &str, files: Vec<SettingsFile>) -> Order {
-    let settings = Settings { hostname: Some(hostname.into()), files, ..Settings::default() };
-    Order::Purpose(Box::new(Purpose { settings, ..lab.purpose(image) }))
-}
-
-fn greeting(hostname: &str) -> String {
-    format!("This server was told to be {hostname}.")
-}
-
-fn prove_web(screen: &mut Screen, port: u16, stopped: &dyn Fn() -> bool) -> Result<()> {
-    let page = proof::page(port, stopped).context("asking web-1 for its page")?;
-    ensure!(page.text.contains(&greeting("web-1")), "web-1 served another page: {}", page.text);
-    let hostname = page.hostname.unwrap_or_default();
-    ensure!(hostname == "web-1", "web-1 calls itself {hostname:?}");
-    screen.line(&format!("        nginx on {hostname}: {:?}", greeting(&hostname)));
-    Ok(())
-}
-
-fn prove_db(
-    screen: &mut Screen,
-    port: u16,
-    hostname: &str,
-    stopped: &dyn Fn() -> bool,
-) -> Result<()> {
-    let asked = || format!("asking {hostname} a query");
-    let name = proof::query(port, "SHOW cluster_name", stopped).with_context(asked)?;
-    ensure!(name == [hostname], "{hostname} calls itself {name:?}");
-    let sum = proof::query(port, "SELECT sum(n) FROM generate_series(1, 100) AS n", stopped)
-        .with_context(asked)?;
-    ensure!(sum == ["5050"], "{hostname} adds up to {sum:?}");
-    screen.line(&format!("        PostgreSQL on {hostname}: the sum of 1 to 100 is {}", sum[0]));
-    Ok(())
+/// Asks every server from outside whether it is what it is said to be.
+fn prove(pool: &Pool<'_>, screen: &mut Screen, servers: &[ServerView]) -> Result<()> {
+    let stopped = || pool.stop.load(Ordering::Relaxed);
+    let mut proved = || -> Result<()> {
+        for server in up(servers, "web") {
+            let name = title(server);
+            let page = proof::page(pool.node(&name)?.ports[0], &stopped)?;
+            let greeting = format!("This server was told to be {name}, a web server of pool demo.");
+            ensure!(page.text.contains(&greeting), "{name} served another page: {}", page.text);
+            let hostname = page.hostname.unwrap_or_default();
+            ensure!(hostname == name, "{name} calls itself {hostname:?}");
+            screen.line(&format!("        nginx on {hostname}: {greeting:?}"));
+        }
+        for server in up(servers, "db") {
+            let name = title(server);
+            let port = pool.node(&name)?.ports[1];
+            let cluster = proof::query(port, "SHOW cluster_name", &stopped)?;
+            ensure!(cluster == [name.as_str()], "{name} calls itself {cluster:?}");
+            let sum = "SELECT sum(n) FROM generate_series(1, 100) AS n";
+            let sum = proof::query(port, sum, &stopped)?;
+            ensure!(sum == ["5050"], "{name} adds up to {sum:?}");
+            screen
+                .line(&format!("        PostgreSQL on {name}: the sum of 1 to 100 is {}", sum[0]));
+        }
+        Ok(())
+    };
+    proved().map_err(|error| match pool.stop.load(Ordering::Relaxed) {
+        // A try that was ended by a signal did not fail.
+        true => Interrupted.into(),
+        false => error.context("asking the servers from outside"),
+    })
 }
