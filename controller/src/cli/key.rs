@@ -1,4 +1,4 @@
-//! `repave key`: making signing keys.
+//! `repave key`: making signing keys, and telling their public halves.
 
 use std::path::PathBuf;
 
@@ -16,9 +16,17 @@ pub(super) enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Print the public half of a key.
+    Public {
+        /// The key's file.
+        file: PathBuf,
+    },
 }
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Generate { out } = command;
-    print(&key_file::generate(&out)?.public().to_string())
+    let key = match command {
+        Command::Generate { out } => key_file::generate(&out)?,
+        Command::Public { file } => key_file::read(&file)?,
+    };
+    print(&key.public().to_string())
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod offline;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -31,6 +33,8 @@ fn keys() {
     let key = check(folder.path(), &["key", "generate", "--out", "k"], 0, "\n");
     assert_eq!(key.trim().len(), 64);
     check(folder.path(), &["key", "generate", "--out", "k"], 1, "k exists already");
+    check(folder.path(), &["key", "public", "k"], 0, &key);
+    check(folder.path(), &["key", "public", "none"], 1, "cannot open key file none");
     check(folder.path(), &["key", "generate", "--out", "no/k"], 1, "cannot create key file no/k");
 }
 
