@@ -5,7 +5,7 @@
 use std::fmt;
 
 use repave_protocol::ServerId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fleet::TypeId;
 use super::memory::Memory;
@@ -56,7 +56,7 @@ pub enum Action {
 }
 
 /// How many servers a type wants and has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wanted {
     /// The type.
     pub server_type: String,

@@ -9,7 +9,9 @@ use repave_image_codec::{ImportError, LibraryError};
 use repave_protocol::Refusal;
 use thiserror::Error;
 
+use super::client::ClientError;
 use crate::key_file::KeyFileError;
+use crate::owner_only::SecretError;
 use crate::policy::PolicyError;
 
 /// A command did what it should.
@@ -49,6 +51,15 @@ pub enum Failure {
     /// A trust document that servers would refuse.
     #[error("servers would refuse this trust document")]
     Trust(#[from] Refusal),
+    /// The controller, or the way to it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The operator's token.
+    #[error("token refused")]
+    Token(#[from] SecretError),
+    /// The command line, looked at as a whole.
+    #[error("{0}")]
+    Usage(String),
     /// Something that was given is not what it should be.
     #[error("{0}")]
     Refused(String),
@@ -94,6 +105,10 @@ impl Failure {
 
     const fn exit_code(&self) -> u8 {
         match self {
+            Self::Client(error) => error.exit_code(),
+            Self::Usage(_) => EXIT_USAGE,
+            Self::Token(SecretError::Io { .. }) => EXIT_FAILED,
+            Self::Token(_) => EXIT_REFUSED,
             Self::Key(_)
             | Self::Output(_)
             | Self::File { .. }

@@ -10,11 +10,16 @@ use repave_protocol::{
     Envelope, Keys, PoolId, PublicKey, Refusal, TrustDocument, TrustExpected, limits, seal,
     strict_json, verify,
 };
+use serde_json::{Value, json};
 use ureq::tls::{PemItem, parse_pem};
 
 use super::output::{read, write_or_print};
+use super::remote::Remote;
 use super::{Failure, print, print_json};
 use crate::key_file;
+
+/// Where the controller keeps the document in force.
+const TRUST: &str = "/v1/trust";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,6 +27,21 @@ pub(super) enum Command {
     Sign(Sign),
     /// Show what a signed trust document says, and check it if the root key is given.
     Show(Show),
+    /// Give a signed trust document to the controller, which hands it to every server.
+    Set {
+        /// The signed document.
+        file: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Print the signed trust document in force, as `set` takes it.
+    Get {
+        /// The file to write; without it, standard output.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +97,12 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Sign(arguments) => sign(arguments),
         Command::Show(arguments) => show(&arguments),
+        Command::Set { file, remote } => set(&file, &remote),
+        Command::Get { out, remote } => {
+            let envelope: Value = remote.client()?.fetch(TRUST)?;
+            let text = serde_json::to_string_pretty(&envelope).map_err(std::io::Error::from)?;
+            write_or_print(out.as_deref(), &format!("{text}\n"))
+        }
     }
 }
 
@@ -146,6 +172,18 @@ fn unchecked(bytes: &[u8]) -> Result<TrustDocument, Refusal> {
         .decode(&envelope.payload)
         .map_err(|error| Refusal::Malformed { reason: error.to_string() })?;
     strict_json(&payload, limits::ENVELOPE_BYTES)
+}
+
+fn set(file: &Path, remote: &Remote) -> Result<(), Failure> {
+    let text = read(file)?;
+    let version = unchecked(text.as_bytes())?.version;
+    let envelope: Value = strict_json(text.as_bytes(), limits::ENVELOPE_BYTES)?;
+    let answer = remote.client()?.put(TRUST, &envelope, None)?;
+    match answer.value()? {
+        Some(value) if remote.json => print_json(&value),
+        None if remote.json => print_json(&json!({})),
+        _ => print(&format!("trust document version {version} is in force")),
+    }
 }
 
 fn described(document: &TrustDocument) -> String {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use repave_protocol::{Purpose, ServerId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::view::{Around, fleet};
@@ -22,7 +22,7 @@ use crate::store::changes::{Changes, Expected};
 const BALANCER: &str = "balancer";
 
 /// What a round would do, in words.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
     /// What each type wants and has.
     #[schema(value_type = Vec<Object>)]
@@ -34,7 +34,7 @@ pub struct Plan {
 }
 
 /// One move, in words.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PlannedMove {
     /// The server.
     #[schema(value_type = String)]
@@ -55,7 +55,7 @@ pub struct PlannedMove {
 }
 
 /// What a round did.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Applied {
     /// What was planned.
     pub plan: Plan,

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod controller;
 mod offline;
+mod remote;
 
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,119 @@
+//! `repave server`: what servers there are, what each is doing, and what an operator does to one.
+
+mod describe;
+mod invite;
+mod list;
+mod operate;
+mod show;
+
+use clap::{Args, Subcommand};
+
+use super::Failure;
+use super::remote::Remote;
+
+pub(super) use show::doing;
+
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    #[command(flatten)]
+    remote: Remote,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List servers.
+    List(list::List),
+    /// Show one server.
+    Show(One),
+    /// Let servers in, or back in.
+    Approve(Several),
+    /// Turn pending servers away.
+    Reject(Several),
+    /// Put approved servers out of the pool: their keys are no longer believed.
+    Revoke(Several),
+    /// Keep the balancer from servers; they stay what they are.
+    Cordon(Several),
+    /// Let the balancer at servers again.
+    Uncordon(Several),
+    /// Have a server be of one type and no other.
+    Pin {
+        #[command(flatten)]
+        server: One,
+        /// The type, as the policy names it.
+        #[arg(value_name = "TYPE")]
+        server_type: String,
+    },
+    /// Let servers be of any type again.
+    Unpin(Several),
+    /// Take servers' purpose away, and keep the balancer from giving them another.
+    Drain(Several),
+    /// Take servers out of the pool for good: they go to default and stay there.
+    Retire(Several),
+    /// Forget what failed on servers, so that it is tried again.
+    Clear(Several),
+    /// Give a server a name and labels.
+    Describe(describe::Describe),
+    /// Let a server take over from another, whose machine it is: after its disk or key was replaced.
+    Rekey {
+        #[command(flatten)]
+        server: One,
+        /// The server that the machine was before.
+        #[arg(long, value_name = "SERVER")]
+        old: String,
+    },
+    /// Expect a machine: its server is approved at its first status.
+    Invite(invite::Invite),
+    /// List the machines that are expected.
+    Invitations,
+    /// Expect a machine no longer.
+    Uninvite {
+        /// The machine, as it was invited.
+        machine: String,
+    },
+}
+
+/// A server, as people name it.
+#[derive(Debug, Args)]
+struct One {
+    /// The server: its id, the beginning of it (4 digits or more), or its name.
+    server: String,
+}
+
+/// Several servers.
+#[derive(Debug, Args)]
+struct Several {
+    /// The servers: ids, beginnings of them (4 digits or more), or names.
+    #[arg(required = true, value_name = "SERVER")]
+    servers: Vec<String>,
+}
+
+pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
+    let Server { remote, command } = arguments;
+    let client = remote.client()?;
+    let each = |action: &str, several: &Several| {
+        operate::each(&client, remote.json, &several.servers, action)
+    };
+    match command {
+        Command::List(list) => list::run(&client, remote.json, list),
+        Command::Show(one) => show::run(&client, remote.json, &one.server),
+        Command::Approve(several) => each("approve", several),
+        Command::Reject(several) => operate::reject(&client, remote.json, &several.servers),
+        Command::Revoke(several) => operate::revoke(&client, remote.json, &several.servers),
+        Command::Cordon(several) => each("cordon", several),
+        Command::Uncordon(several) => each("uncordon", several),
+        Command::Pin { server, server_type } => {
+            operate::pin(&client, remote.json, &server.server, server_type)
+        }
+        Command::Unpin(several) => each("unpin", several),
+        Command::Drain(several) => each("drain", several),
+        Command::Retire(several) => each("retire", several),
+        Command::Clear(several) => each("clear", several),
+        Command::Describe(describe) => describe::run(&client, remote.json, describe),
+        Command::Rekey { server, old } => operate::rekey(&client, remote.json, &server.server, old),
+        Command::Invite(invite) => invite::run(&client, remote.json, invite),
+        Command::Invitations => invite::list(&client, remote.json),
+        Command::Uninvite { machine } => invite::remove(&client, machine),
+    }
+}
