@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +42,7 @@ pub(super) async fn tls(
         let routes = routes.clone();
         async move {
             match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection(stream, peer, routes, &graceful).await,
+                Ok(Ok(stream)) => connection(stream, peer, routes, graceful).await,
                 Ok(Err(error)) => debug!(%peer, "handshake: {error}"),
                 Err(_) => debug!(%peer, "no handshake in time"),
             }
@@ -55,7 +55,7 @@ pub(super) async fn tls(
 pub(super) async fn plain(listener: TcpListener, routes: Router, stopped: watch::Receiver<bool>) {
     accept(listener, stopped, |stream, peer, graceful| {
         let routes = routes.clone();
-        async move { connection(stream, peer, routes, &graceful).await }
+        async move { connection(stream, peer, routes, graceful).await }
     })
     .await;
 }
@@ -63,16 +63,16 @@ pub(super) async fn plain(listener: TcpListener, routes: Router, stopped: watch:
 async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     mut stopped: watch::Receiver<bool>,
-    serve: impl Fn(TcpStream, SocketAddr, Arc<GracefulShutdown>) -> F,
+    serve: impl Fn(TcpStream, SocketAddr, Watcher) -> F,
 ) {
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     // Answers are small and awaited; Nagle's algorithm would hold each back.
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(serve(stream, peer, Arc::clone(&graceful)));
+                    tokio::spawn(serve(stream, peer, graceful.watcher()));
                 }
                 Err(error) => {
                     debug!("accept: {error}");
@@ -83,13 +83,12 @@ async fn accept<F: Future<Output = ()> + Send + 'static>(
         }
     }
     drop(listener);
-    // A handshake under way still holds the watcher; it is left to its own limit.
-    if let Some(graceful) = Arc::into_inner(graceful) {
-        let _ = timeout(super::GRACE, graceful.shutdown()).await;
+    if timeout(super::GRACE, graceful.shutdown()).await.is_err() {
+        debug!("some connections did not end in time");
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, routes: Router, graceful: &GracefulShutdown)
+async fn connection<S>(stream: S, peer: SocketAddr, routes: Router, graceful: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
