@@ -1,6 +1,5 @@
 //! The management controller and its command line: the daemon `repave-controller`, the command
-//! `repave`, and the library under both.
-//! The management controller and its command line. What decides here is pure: a declared
+//! `repave`, and the library under both. What decides here is pure: a declared
 //! [`policy`], the [`balance`] between what it wants and what the fleet is, and a
 //! [simulation](simulate) of both. The rest reads keys and the image library.
 
@@ -15,6 +14,7 @@ pub mod daemon;
 pub mod engine;
 pub mod fleet;
 pub mod key_file;
+pub mod metrics;
 pub mod owner_only;
 pub mod policy;
 pub mod power;

@@ -29,6 +29,8 @@ pub mod kind {
     pub const POWER: &str = "power";
     /// The trust document.
     pub const TRUST: &str = "trust";
+    /// Answers to requests that are to be done once.
+    pub const IDEMPOTENCY: &str = "idempotency";
 }
 
 /// A row whose document is not what it should be: written by a newer controller, or damaged.

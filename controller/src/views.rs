@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 
 use crate::clock;
 use crate::control::Kept;
-use crate::fleet::{Enrolment, Standing};
+use crate::fleet::{Enrolment, Event, Standing};
 
-/// One page of a list. `next` goes into `after` for the page behind it.
+/// One page of a list. `next` goes into `after` for the page behind it, or into `before` where the
+/// newest come first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The entries.
@@ -185,6 +186,31 @@ pub struct EventView {
     #[schema(value_type = Object)]
     #[serde(flatten)]
     pub what: crate::fleet::EventKind,
+}
+
+impl From<(i64, Event)> for EventView {
+    fn from((sequence, event): (i64, Event)) -> Self {
+        Self {
+            sequence,
+            at: clock::to_text(event.at_ms),
+            at_ms: event.at_ms,
+            server: event.server.map(|server| server.to_string()),
+            actor: event.actor,
+            what: event.kind,
+        }
+    }
+}
+
+/// The balancer's switch, and what it goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalancerView {
+    /// People stopped it.
+    pub paused: bool,
+    /// Revision of the policy in force; absent before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_revision: Option<i64>,
+    /// The controller that answers leads, and so balances.
+    pub leads: bool,
 }
 
 /// A server type and how many servers it has.

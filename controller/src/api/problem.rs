@@ -1,14 +1,22 @@
-//! Errors as they are answered: problem details (RFC 9457), each with a stable type.
+//! Errors as they are answered: problem details (RFC 9457), each with a stable type. What axum and
+//! its kin answer by themselves (no such route, no such method, a body that is not JSON) is dressed
+//! in the same way on its way out, so that there is no other form of error.
 
-use axum::http::header::CONTENT_TYPE;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::control::ControlError;
+use crate::store::StoreError;
+
+const MEDIA_TYPE: &str = "application/problem+json";
+/// Bytes of a foreign error's text that are passed on; they are sentences.
+const FOREIGN_BYTES: usize = 4 * 1024;
 
 /// An error, for people and programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
     /// A stable name, as a relative URI reference.
     #[serde(rename = "type")]
@@ -22,6 +30,10 @@ pub struct Problem {
     /// More than one fault, each in a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// After how many seconds to come again.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -33,12 +45,31 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             faults: Vec::new(),
+            retry_after_s: None,
         }
     }
 
     /// Not now; come again.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    /// The request itself is not in order.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", format!("there is no {what}"))
+    }
+
+    /// Too much from one address.
+    pub(super) fn too_many(after_ms: u64, of_what: &str) -> Self {
+        let after_s = after_ms.div_ceil(1000).max(1);
+        let detail = format!("too many {of_what} from this address; come again in {after_s} s");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", detail);
+        Self { retry_after_s: Some(after_s), ..problem }
     }
 }
 
@@ -50,11 +81,14 @@ impl From<ControlError> for Problem {
         let (status, kind) = match &error {
             NotFound { .. } => (StatusCode::NOT_FOUND, "not-found"),
             Ambiguous { .. } => (StatusCode::CONFLICT, "ambiguous"),
-            Changed { .. } => (StatusCode::PRECONDITION_FAILED, "changed"),
+            Changed { .. } => (StatusCode::CONFLICT, "changed"),
             Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
             Policy(_) => (StatusCode::UNPROCESSABLE_ENTITY, "policy"),
             Trust(_) => (StatusCode::UNPROCESSABLE_ENTITY, "trust"),
             Library(_) => (StatusCode::UNPROCESSABLE_ENTITY, "library"),
+            Store(StoreError::TooLarge { .. } | StoreError::ZeroByte { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "refused")
+            }
             Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
             Record(_) => (StatusCode::INTERNAL_SERVER_ERROR, "record"),
         };
@@ -70,8 +104,48 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&self)).into_response();
-        let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"repave\""));
+        }
+        if let Some(after_s) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, after_s.into());
+        }
         response
+    }
+}
+
+/// Makes a problem of an error that somebody else answered; its text becomes the detail.
+pub(super) async fn dress(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let is_dressed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
+    if !is_error || is_dressed {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = to_bytes(body, FOREIGN_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let detail = match text.trim() {
+        "" => status.canonical_reason().unwrap_or("refused"),
+        text => text,
+    };
+    let problem = Problem::new(status, name(status), detail);
+    let dressed = problem.into_response();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Response::from_parts(parts, Body::new(dressed.into_body()))
+}
+
+const fn name(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "not-found",
+        StatusCode::METHOD_NOT_ALLOWED => "method",
+        StatusCode::PAYLOAD_TOO_LARGE => "too-large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "media-type",
+        StatusCode::UNPROCESSABLE_ENTITY => "shape",
+        StatusCode::RANGE_NOT_SATISFIABLE => "range",
+        _ => "bad-request",
     }
 }

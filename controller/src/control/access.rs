@@ -27,6 +27,17 @@ pub enum Role {
     Admin,
 }
 
+impl Role {
+    /// Its name, as the API has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// A token as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -143,13 +154,21 @@ impl Control {
         self.create_token("admin", Role::Admin, None, "first start").await.map(Some)
     }
 
-    /// Ends a token.
+    /// Ends a token, unless it is the last one that can draw others.
     pub async fn remove_token(&self, name: &str, actor: &str) -> Result<(), ControlError> {
         let what = || format!("token {name:?}");
-        let (_, revision) = self
+        let (token, revision) = self
             .document::<Token>(kind::TOKEN, name)
             .await?
             .ok_or_else(|| ControlError::NotFound { what: what() })?;
+        let stays = |other: &TokenInfo| {
+            other.role == Role::Admin && other.expires_ms.is_none() && other.name != name
+        };
+        if token.role == Role::Admin && !self.tokens().await?.iter().any(stays) {
+            return Err(ControlError::Refused(format!(
+                "{name:?} is the last admin token without an end; draw another one first"
+            )));
+        }
         let delete = DocumentDelete {
             kind: kind::TOKEN.into(),
             key: name.into(),

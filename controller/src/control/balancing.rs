@@ -14,9 +14,10 @@ use super::{Active, Control, ControlError};
 use crate::balance::{Action, Decision, Fleet, Memory, Move, Note, Wanted, balance};
 use crate::clock;
 use crate::fleet::{Event, EventKind, Server, Wish};
-use crate::policy::{Policy, settings};
+use crate::policy::{Policy, ServerType, settings};
 use crate::records::{self, kind};
 use crate::store::changes::{Changes, Expected};
+use crate::views::TypeView;
 
 /// The balancer's memory.
 const BALANCER: &str = "balancer";
@@ -93,6 +94,30 @@ impl Control {
         Ok(words(&round, &servers))
     }
 
+    /// Each declared type, what it wants and what it has.
+    pub async fn types(&self) -> Result<Vec<TypeView>, ControlError> {
+        let mut servers = BTreeMap::new();
+        self.load_servers(&mut servers).await?;
+        let round = self.decide(&servers, self.active(), None).await?;
+        let view = |declared: &ServerType| {
+            let known = round.fleet.types.iter().find(|known| known.name == declared.name);
+            let wanted =
+                round.decision.wanted.iter().find(|wanted| wanted.server_type == declared.name);
+            TypeView {
+                name: declared.name.clone(),
+                image: declared.image.to_string(),
+                version: known.and_then(|known| known.image).map(|image| image.version),
+                min: declared.min,
+                max: declared.max,
+                wanted: wanted.map_or(0, |wanted| wanted.wanted),
+                have: wanted.map_or(0, |wanted| wanted.have),
+                up: wanted.map_or(0, |wanted| wanted.up),
+                load_milli: wanted.and_then(|wanted| wanted.load).map(|load| load.0),
+            }
+        };
+        Ok(round.active.policy.types.iter().map(view).collect())
+    }
+
     /// Carries a round out now, even while the balancer is paused.
     pub async fn apply(&self, actor: &str) -> Result<Applied, ControlError> {
         let mut servers = BTreeMap::new();
@@ -123,9 +148,14 @@ impl Control {
                 Err(error) => warn!("server {}: {error}", one.server),
             }
         }
+<<<<<<< HEAD
         let is_frozen = |note: &Note| matches!(note, Note::Frozen { .. });
         let frozen = round.decision.notes.iter().any(is_frozen);
         Ok(Applied { plan: words(&round, servers), made, frozen })
+=======
+        self.metrics.round(made);
+        Ok(Applied { plan: words(&round, servers), made })
+>>>>>>> ed79bac (Give operators the pool over HTTP: API v1)
     }
 
     async fn decide(

@@ -16,7 +16,7 @@ use crate::store::changes::{Changes, Expected};
 const LATEST: &str = "latest";
 
 /// Where a channel points.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Channel {
     /// The version.
     pub version: u64,
@@ -26,7 +26,7 @@ pub struct Channel {
 }
 
 /// An image of the library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ImageInfo {
     /// Name.
     pub name: String,

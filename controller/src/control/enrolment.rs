@@ -4,7 +4,7 @@ use repave_protocol::{Sha256, Status};
 use serde::{Deserialize, Serialize};
 
 use super::access::check_name;
-use super::{Control, ControlError, operator};
+use super::{Control, ControlError, naming, operator};
 use crate::chance;
 use crate::clock;
 use crate::engine::Gate;
@@ -85,10 +85,28 @@ impl Control {
                 "an invitation names a serial number or a hardware address".into(),
             ));
         }
+        naming::check(invitation.name.as_deref(), &invitation.labels)?;
         let mut put = records::document(kind::INVITATION, machine, Expected::Any, invitation);
         put.expires_at_ms = i64::try_from(invitation.expires_ms).ok();
         let event = operator(actor, clock::now_ms(), "server.invite", machine, None);
         self.commit(Changes { documents: vec![put], ..Changes::default() }, &[event]).await
+    }
+
+    /// The invitation of a machine.
+    pub async fn invitation(&self, machine: &str) -> Result<Invitation, ControlError> {
+        let found = self.document(kind::INVITATION, machine).await?;
+        let what = || format!("invitation of machine {machine:?}");
+        found.map(|(found, _)| found).ok_or_else(|| ControlError::NotFound { what: what() })
+    }
+
+    /// Expects a machine no longer.
+    pub async fn uninvite(&self, machine: &str, actor: &str) -> Result<(), ControlError> {
+        self.invitation(machine).await?;
+        let (kind, key) = (kind::INVITATION.into(), machine.into());
+        let delete = DocumentDelete { kind, key, expected: Expected::Any };
+        let event = operator(actor, clock::now_ms(), "server.uninvite", machine, None);
+        let changes = Changes { document_deletes: vec![delete], ..Changes::default() };
+        self.commit(changes, &[event]).await
     }
 }
 

@@ -7,6 +7,9 @@ mod balancing;
 mod channels;
 mod enrolment;
 mod error;
+mod events;
+mod naming;
+mod once;
 mod policy;
 mod powering;
 mod servers;
@@ -25,6 +28,7 @@ use tokio::sync::watch;
 use crate::authority::{Authority, Trusted};
 use crate::engine::{Terms, Waiting};
 use crate::fleet::{Event, EventKind};
+use crate::metrics::Metrics;
 use crate::records;
 use crate::store::changes::Changes;
 use crate::store::{DocumentRow, Store};
@@ -34,6 +38,7 @@ pub use balancing::{Applied, Plan, PlannedMove};
 pub use channels::{Channel, ImageInfo};
 pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;
+pub use once::{Answered, Begun};
 pub use policy::Active;
 pub use servers::Kept;
 
@@ -61,6 +66,7 @@ pub struct Control {
     authority: Arc<Authority>,
     library: Library,
     waiting: Waiting,
+    metrics: Metrics,
     active: watch::Sender<Arc<Active>>,
     terms: watch::Sender<Arc<Terms>>,
     trusted: watch::Sender<Option<Arc<Trusted>>>,
@@ -80,6 +86,7 @@ impl Control {
             terms: watch::Sender::new(terms),
             trusted: watch::Sender::new(None),
             waiting: Waiting::default(),
+            metrics: Metrics::default(),
             setup,
             store,
             authority,
@@ -103,6 +110,11 @@ impl Control {
     /// Who waits for news.
     pub const fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    /// What is counted.
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whose keys sign.

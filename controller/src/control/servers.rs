@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use repave_protocol::ServerId;
 
-use super::{Control, ControlError, operator};
+use super::{Control, ControlError, naming, operator};
 use crate::clock;
 use crate::fleet::{Event, Server, Wish};
 use crate::records;
@@ -244,6 +244,7 @@ impl Control {
         (name, labels): (Option<String>, BTreeMap<String, String>),
         actor: &str,
     ) -> Result<Kept, ControlError> {
+        naming::check(name.as_deref(), &labels)?;
         let detail = Some(format!("{name:?} {labels:?}"));
         self.operate(id, expected, (actor, "server.describe", detail), |server, _| {
             server.name = name.clone();
@@ -254,14 +255,41 @@ impl Control {
     }
 
     /// Lets `new` take over from `old`, whose machine it is: in one commit, so that never both or
-    /// neither of them is the machine.
+    /// neither of them is the machine. `expected` is the revision of `new`.
     pub async fn rekey(
         &self,
         old: ServerId,
         new: ServerId,
+        expected: Option<i64>,
         actor: &str,
     ) -> Result<Kept, ControlError> {
+        if old == new {
+            let why = format!("server {new} cannot take over from itself; name its old record");
+            return Err(ControlError::Refused(why));
+        }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.rekey_once((old, new), expected, actor).await {
+                Ok(()) => break,
+                Err(ControlError::Changed { .. }) if expected.is_none() && tries < TRIES => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.waiting.tell(&[old, new]);
+        self.server(new).await
+    }
+
+    async fn rekey_once(
+        &self,
+        (old, new): (ServerId, ServerId),
+        expected: Option<i64>,
+        actor: &str,
+    ) -> Result<(), ControlError> {
         let (mut before, mut after) = (self.server(old).await?, self.server(new).await?);
+        if expected.is_some_and(|expected| expected != after.revision) {
+            return Err(ControlError::Changed { what: format!("server {new}") });
+        }
         let now_ms = clock::now_ms();
         let mut event = operator(actor, now_ms, "server.rekey", &old.to_string(), None);
         event.server = Some(new);
@@ -271,8 +299,6 @@ impl Control {
             records::put(&before.server, Some(before.revision)),
             records::put(&after.server, Some(after.revision)),
         ];
-        self.commit(Changes { servers, ..Changes::default() }, &events).await?;
-        self.waiting.tell(&[old, new]);
-        self.server(new).await
+        self.commit(Changes { servers, ..Changes::default() }, &events).await
     }
 }

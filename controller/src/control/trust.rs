@@ -29,6 +29,8 @@ impl Control {
     /// Takes a trust document that is newer than the one in force, and of use: servers that believe
     /// it must go on believing this controller.
     pub async fn set_trust(&self, bytes: &[u8], actor: &str) -> Result<Arc<Trusted>, ControlError> {
+        // Another controller may have taken a newer one.
+        self.refresh_trust().await?;
         let least = self.trusted().map_or(0, |trusted| trusted.document.version);
         let (root_key, pool) = (self.setup.root_key, &self.setup.pool);
         let trusted = Trusted::parse(bytes, root_key, pool, least)?;

@@ -90,6 +90,11 @@ impl Chores {
         self.reload().await?;
         self.sweep().await?;
         let applied = self.control.carry_out(&self.servers, None).await?;
+        let mut by_standing = BTreeMap::new();
+        for server in self.servers.values() {
+            *by_standing.entry(server.standing.name()).or_default() += 1;
+        }
+        self.control.metrics().pool(&by_standing, &applied.plan.wanted);
         self.say(&applied.plan.notes).await?;
         self.control.bring_home(&self.servers, applied.frozen).await?;
         self.clean().await
@@ -131,11 +136,13 @@ impl Chores {
                 return Ok(true);
             }
             warn!("another controller leads now");
+            self.control.metrics().lead(false);
             self.lease = None;
         }
         self.lease = self.control.store().lead().await?;
         if self.lease.is_some() {
             info!("this controller leads");
+            self.control.metrics().lead(true);
             self.stale = Stale::Everything;
         }
         Ok(self.lease.is_some())

@@ -84,10 +84,10 @@ pub async fn start(run: &Run) -> Result<Running> {
     let engine =
         Engine::start(Arc::clone(control.store()), Arc::clone(&control) as _, control.terms());
     let poll = Duration::from_millis(run.poll_ms);
-    let app = App { control: Arc::clone(&control), engine, poll };
     let listener = bind(run.listen).await?;
     let address = listener.local_addr().context("looking at the listening socket")?;
     let (stop, stopped) = watch::channel(false);
+    let app = App::new(Arc::clone(&control), engine, poll, run.rate_per_s, stopped.clone());
     let tls = watch::Sender::new(authority.tls(OffsetDateTime::now_utc())?);
     tokio::spawn(renew(Arc::clone(&authority), tls.clone(), stopped.clone()));
     let blobs = match run.blob_listen {

@@ -88,6 +88,9 @@ pub struct Flags {
     /// How long events are kept, in days [default: 90].
     #[arg(long, env = "REPAVE_KEEP_DAYS", value_name = "DAYS")]
     keep_days: Option<u64>,
+    /// Requests that one client address may make in a second, 0 for any number [default: 1000].
+    #[arg(long, env = "REPAVE_RATE_PER_S", value_name = "NUMBER")]
+    rate_per_s: Option<u32>,
     /// Log as JSON, one object a line.
     #[arg(long, env = "REPAVE_LOG_JSON")]
     log_json: bool,
@@ -124,6 +127,8 @@ pub struct Run {
     pub tick_ms: u64,
     /// See [`Flags`].
     pub keep_days: u64,
+    /// See [`Flags`].
+    pub rate_per_s: u32,
 }
 
 impl Flags {
@@ -156,6 +161,7 @@ impl Flags {
             wait_ms: self.wait_ms.or(file.wait_ms),
             tick_ms: self.tick_ms.or(file.tick_ms),
             keep_days: self.keep_days.or(file.keep_days),
+            rate_per_s: self.rate_per_s.or(file.rate_per_s),
             log_json: self.log_json || file.log_json,
         })
     }
@@ -180,6 +186,7 @@ impl Flags {
             wait_ms: self.wait_ms.unwrap_or(1_000),
             tick_ms: self.tick_ms.unwrap_or(2_000),
             keep_days: self.keep_days.unwrap_or(90),
+            rate_per_s: self.rate_per_s.unwrap_or(1_000),
             state,
         })
     }

@@ -50,7 +50,7 @@ impl Enrolment {
 }
 
 /// A machine that is expected: approved at its first status, by serial number or hardware address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Invitation {
     /// System serial number or a hardware address of the machine.

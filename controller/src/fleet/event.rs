@@ -102,6 +102,18 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every name there is.
+    pub const NAMES: [&str; 8] = [
+        "enrolled",
+        "standing",
+        "decision",
+        "order",
+        "quarantine",
+        "balancer",
+        "power",
+        "operator",
+    ];
+
     /// Its name alone, as filters use it.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -27,7 +27,7 @@ pub struct BadChannel {
 }
 
 /// Whether `text` may name a server type, an image or a channel: as in paths of a library.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let inside = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
     let first = text.bytes().next();
     text.len() <= NAME_BYTES
