@@ -41,18 +41,12 @@ pub(super) async fn report(
         Problem::new(StatusCode::BAD_REQUEST, refusal.code(), detail)
     })?;
     drop(body);
-<<<<<<< HEAD
     let status = Arc::new(status.into_message());
     let known = status.trust;
-    let mut directive = answer(&app, status).await?;
-    let news = app.control.trusted().filter(|trusted| known < Some(trusted.document.version));
+    let mut directive = answer(&app, peer.ip(), status).await?;
+    let news = app.control().trusted().filter(|trusted| known < Some(trusted.document.version));
     directive.trust = news.map(|trusted| trusted.envelope.clone());
-    let bytes = app.control.authority().sign(&directive);
-=======
-    let mut directive = answer(&app, peer.ip(), Arc::new(status.into_message())).await?;
-    directive.trust = app.control().trusted().map(|trusted| trusted.envelope.clone());
     let bytes = app.control().authority().sign(&directive);
->>>>>>> ed79bac (Give operators the pool over HTTP: API v1)
     Ok(([(CONTENT_TYPE, "application/json")], bytes).into_response())
 }
 

@@ -16,14 +16,12 @@ use super::remote::Remote;
 use super::table::{Table, width};
 use super::watch::end_on_interrupt;
 use super::{Failure, print, print_json};
+use crate::fleet::EventKind;
 use crate::views::{EventView, Page, ServerView};
 use line::line;
 
 /// Between two tries at a stream. It is tried for ever: who follows wants to see it come back.
 const PAUSE: Duration = Duration::from_secs(1);
-
-const KINDS: [&str; 8] =
-    ["enrolled", "standing", "decision", "order", "quarantine", "balancer", "power", "operator"];
 
 #[derive(Debug, Args)]
 pub(super) struct Event {
@@ -51,7 +49,7 @@ struct List {
     #[arg(long)]
     server: Option<String>,
     /// Only those of a kind.
-    #[arg(long, value_parser = PossibleValuesParser::new(KINDS))]
+    #[arg(long, value_parser = PossibleValuesParser::new(EventKind::NAMES))]
     kind: Option<String>,
     /// Only those behind this one, by its sequence number.
     #[arg(long, value_name = "SEQUENCE")]

@@ -148,14 +148,10 @@ impl Control {
                 Err(error) => warn!("server {}: {error}", one.server),
             }
         }
-<<<<<<< HEAD
         let is_frozen = |note: &Note| matches!(note, Note::Frozen { .. });
         let frozen = round.decision.notes.iter().any(is_frozen);
-        Ok(Applied { plan: words(&round, servers), made, frozen })
-=======
         self.metrics.round(made);
-        Ok(Applied { plan: words(&round, servers), made })
->>>>>>> ed79bac (Give operators the pool over HTTP: API v1)
+        Ok(Applied { plan: words(&round, servers), made, frozen })
     }
 
     async fn decide(

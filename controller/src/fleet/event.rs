@@ -103,8 +103,9 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every name there is.
-    pub const NAMES: [&str; 8] = [
+    pub const NAMES: [&str; 9] = [
         "enrolled",
+        "boot",
         "standing",
         "decision",
         "order",

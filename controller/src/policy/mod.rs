@@ -17,12 +17,9 @@ use repave_protocol::{BootMethod, PoolId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-<<<<<<< HEAD
 use crate::power::home;
 
-=======
 pub(crate) use channel::is_name;
->>>>>>> ed79bac (Give operators the pool over HTTP: API v1)
 pub use channel::{BadChannel, ImageChannel};
 pub use check::{Fault, limits};
 pub use milli::{BadMilli, Milli};

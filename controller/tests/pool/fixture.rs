@@ -104,6 +104,7 @@ impl Pool {
             wait_ms: 10,
             tick_ms: 50,
             keep_days: 1,
+            rate_per_s: 0,
         }
     }
 

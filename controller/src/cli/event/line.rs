@@ -1,6 +1,6 @@
 //! An event in words.
 
-use repave_protocol::ServerId;
+use repave_protocol::{ServerId, Side};
 
 use crate::cli::server::doing;
 use crate::fleet::EventKind;
@@ -26,6 +26,13 @@ fn words(kind: &EventKind) -> String {
     let spare = |name: &Option<String>| name.clone().unwrap_or_else(|| "spare".into());
     match kind {
         EventKind::Enrolled { by } => format!("enrolled by {by}"),
+        EventKind::Boot { side, uptime_ms } => {
+            let side = match side {
+                Side::Default => "default side",
+                Side::Target => "target",
+            };
+            format!("{side} up, {:.1} s after its kernel began", *uptime_ms as f64 / 1e3)
+        }
         EventKind::Standing { from, to, cause } => {
             format!("{} -> {}: {cause}", from.name(), doing(to))
         }
