@@ -189,7 +189,8 @@ impl Control {
             }
         };
         let drain_ms = one.drain_s * 1000;
-        let event = server.assign(wish, &one.why, actor, round.now_ms, drain_ms);
+        let why = named(&one.why, &server);
+        let event = server.assign(wish, &why, actor, round.now_ms, drain_ms);
         let put = records::put(&server, Some(kept.revision));
         self.commit(Changes { servers: vec![put], ..Changes::default() }, &[event]).await?;
         self.waiting.tell(&[one.server]);
@@ -276,6 +277,11 @@ fn keep(servers: &mut BTreeMap<ServerId, Server>, row: &crate::store::ServerRow)
     }
 }
 
+/// A reason with the server's name in place of its id, which is all that the balancer knows of it.
+fn named(why: &str, server: &Server) -> String {
+    why.replace(&server.id.short(), &server.title())
+}
+
 fn words(round: &Round, servers: &BTreeMap<ServerId, Server>) -> Plan {
     let name = |id: crate::balance::TypeId| round.fleet.type_name(id).to_owned();
     let planned = |one: &Move| {
@@ -283,8 +289,10 @@ fn words(round: &Round, servers: &BTreeMap<ServerId, Server>) -> Plan {
             Action::Purpose { to, version } => (Some(name(to)), Some(version)),
             Action::Release => (None, None),
         };
-        let title = servers.get(&one.server).map_or_else(|| one.server.short(), Server::title);
-        let (server, from, why) = (one.server, one.from.map(name), one.why.clone());
+        let known = servers.get(&one.server);
+        let title = known.map_or_else(|| one.server.short(), Server::title);
+        let why = known.map_or_else(|| one.why.clone(), |server| named(&one.why, server));
+        let (server, from) = (one.server, one.from.map(name));
         PlannedMove { server, title, from, to, version, why }
     };
     Plan {

@@ -35,6 +35,7 @@ fn server() -> ServerView {
         side: "default".into(),
         agent: "0.1.0".into(),
         load_milli: 1250,
+        busy_milli: 305,
         memory_used_bytes: 1 << 30,
         cpus: 16,
         memory_bytes: 64 << 30,
