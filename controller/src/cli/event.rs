@@ -51,14 +51,14 @@ struct List {
     /// Only those of a kind.
     #[arg(long, value_parser = PossibleValuesParser::new(EventKind::NAMES))]
     kind: Option<String>,
-    /// Only those behind this one, by its sequence number.
+    /// The first behind this one, by its sequence number; without it, the newest.
     #[arg(long, value_name = "SEQUENCE")]
-    after: Option<String>,
-    /// Only those before this one, by its sequence number.
-    #[arg(long, value_name = "SEQUENCE")]
-    before: Option<String>,
+    after: Option<i64>,
+    /// The newest before this one, by its sequence number.
+    #[arg(long, value_name = "SEQUENCE", conflicts_with = "after")]
+    before: Option<i64>,
     /// At most so many.
-    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=500))]
     limit: u32,
 }
 
@@ -81,8 +81,8 @@ fn run_list(client: &Client, json: bool, list: &List) -> Result<(), Failure> {
     let parameters = [
         ("server", server),
         ("kind", list.kind.clone()),
-        ("after", list.after.clone()),
-        ("before", list.before.clone()),
+        ("after", list.after.map(|sequence| sequence.to_string())),
+        ("before", list.before.map(|sequence| sequence.to_string())),
         ("limit", Some(list.limit.to_string())),
     ];
     let answer = client.get(&query("/v1/events", &parameters))?;

@@ -64,10 +64,8 @@ impl Exchange {
 
     /// What is wrong with a request, if anything is.
     fn differs(&self, found: &Found) -> Option<String> {
-        let accept = match self.kind {
-            "text/event-stream" => "text/event-stream",
-            _ => "application/json",
-        };
+        let is_stream = self.request.contains("/stream");
+        let accept = if is_stream { "text/event-stream" } else { "application/json" };
         let content = self.body.as_ref().map(|_| "application/json");
         let headers = [
             ("authorization", Some(format!("Bearer {TOKEN}"))),
@@ -175,7 +173,7 @@ fn serve(listener: &TcpListener, tls: &Arc<ServerConfig>, exchange: &Exchange) {
     let found = read(&mut stream);
     let Exchange { status, kind, answer, .. } = exchange;
     let differs = exchange.differs(&found);
-    let status = if differs.is_some() { 599 } else { *status };
+    let status = if differs.is_some() { 400 } else { *status };
     let etag = exchange.etag.map(|etag| format!("ETag: {etag}\r\n")).unwrap_or_default();
     let length = answer.len();
     write!(

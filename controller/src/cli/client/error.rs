@@ -158,9 +158,16 @@ impl ClientError {
         }
     }
 
-    /// Whether the same may go better soon: the network or the controller's restart.
+    /// Whether the same may go better soon: the network, the controller's restart,
+    /// or its limit on how often it is asked.
     pub(in crate::cli) const fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Failed { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+                | Self::Failed { .. }
+                | Self::Refused { status: 429, .. }
+        )
     }
 
     /// Whether somebody changed what was asked about in between.
