@@ -1,5 +1,5 @@
-//! Talking to the controller's API: requests with the operator's token, over TLS that one CA vouches
-//! for, and answers that are either what was asked for or a problem (RFC 9457) with its own words.
+//! Talking to the controller's API: requests with the operator's token, over TLS that one CA
+//! vouches for, and answers that are either what was asked for or a problem (RFC 9457) with its own words.
 
 mod error;
 
@@ -21,7 +21,7 @@ pub use error::ClientError;
 const ANSWER: Duration = Duration::from_secs(60);
 /// The longest wait for a connection, so that a wrong address is known soon.
 const CONNECT: Duration = Duration::from_secs(10);
-/// An event stream is begun anew after this long: a connection that died in silence is then noticed.
+/// An event stream is begun anew after this long, so that a connection that died is noticed.
 const STREAM: Duration = Duration::from_secs(120);
 /// Bytes of an answer: a page of servers with their inventories has about one million.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;

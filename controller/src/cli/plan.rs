@@ -58,8 +58,8 @@ pub(super) fn apply(arguments: &ApplyArguments) -> Result<(), Failure> {
     }
 }
 
-/// The tag is from before the plan: a policy that somebody else sets while the operator reads is not
-/// replaced unseen.
+/// The tag is from before the plan: a policy that somebody else sets while the operator reads is
+/// not replaced unseen.
 fn apply_policy(arguments: &ApplyArguments, path: &Path) -> Result<(), Failure> {
     let ApplyArguments { yes, remote, .. } = arguments;
     let policy = Policy::read(path)?;

@@ -1,4 +1,4 @@
-//! `repave pool`, `pause`, `resume` and `type`: the pool as it is declared, and how it keeps to that.
+//! `repave pool`, `pause`, `resume` and `type`: the pool as it is declared, and how it keeps it.
 
 use std::path::PathBuf;
 
@@ -96,7 +96,8 @@ fn show(client: &Client, json: bool) -> Result<(), Failure> {
     let budget = pool.failure_budget;
     print(&format!(
         "pool         {}\nbalancer     {state}\nconcurrency  {} servers moved at once\n\
-         failures     {} in {} s stop it\nfreeze       more than {} of the servers silent for {} s\n",
+         failures     {} in {} s stop it\n\
+         freeze       more than {} of the servers silent for {} s\n",
         pool.name,
         pool.concurrency,
         budget.failures,

@@ -20,13 +20,20 @@ const TOKEN: &str = "REPAVE_TOKEN";
 #[derive(Debug, Args)]
 pub(super) struct Remote {
     /// The controller's URL: https://HOST or https://HOST:PORT.
-    #[arg(long, env = "REPAVE_URL", global = true, help_heading = "Controller")]
+    #[arg(
+        long,
+        env = "REPAVE_URL",
+        hide_env_values = true,
+        global = true,
+        help_heading = "Controller"
+    )]
     url: Option<String>,
     /// File with the operator's token, readable by its owner only. REPAVE_TOKEN may hold the token
     /// itself instead.
     #[arg(
         long,
         env = "REPAVE_TOKEN_FILE",
+        hide_env_values = true,
         value_name = "FILE",
         global = true,
         help_heading = "Controller"
@@ -37,6 +44,7 @@ pub(super) struct Remote {
     #[arg(
         long,
         env = "REPAVE_CA",
+        hide_env_values = true,
         value_name = "FILE",
         global = true,
         help_heading = "Controller"

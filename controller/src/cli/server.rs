@@ -55,7 +55,7 @@ enum Command {
     Clear(Several),
     /// Give a server a name and labels.
     Describe(describe::Describe),
-    /// Let a server take over from another, whose machine it is: after its disk or key was replaced.
+    /// Let a server take over from another, whose machine it is: its disk or key was replaced.
     Rekey {
         #[command(flatten)]
         server: One,

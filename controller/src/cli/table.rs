@@ -1,4 +1,4 @@
-//! Tables for people: columns as wide as what is in them, and lines as long as the terminal at most.
+//! Tables for people: columns as wide as what is in them, and lines no longer than the terminal.
 //! What servers and other people wrote is shown without the control characters that would steer the
 //! terminal.
 
@@ -68,7 +68,8 @@ pub(super) fn cut(line: &str, width: Option<usize>) -> String {
 pub(super) fn shown(text: &str) -> String {
     let odd = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}')
     };
     text.chars().map(|c| if odd(c) { '\u{fffd}' } else { c }).collect()
 }
@@ -104,7 +105,8 @@ mod tests {
                      ü\u{fffd}[2J\u{fffd}       3";
         assert_eq!(table.text(None), whole);
         assert_eq!(table.text(Some(80)), whole);
-        let narrow = "NAME      HAVE  NOTE\nweb         12  short…\ndatabase     3\nü\u{fffd}[2J\u{fffd}       3";
+        let narrow = "NAME      HAVE  NOTE\nweb         12  short…\n\
+                      database     3\nü\u{fffd}[2J\u{fffd}       3";
         assert_eq!(table.text(Some(22)), narrow);
     }
 

@@ -1,5 +1,5 @@
-//! `repave token` and `repave join-token`: secrets that the controller draws and shows once. They go
-//! to standard output, or to a new file that only its owner can read.
+//! `repave token` and `repave join-token`: secrets that the controller draws and shows once. They
+//! go to standard output, or to a new file that only its owner can read.
 
 use std::fs::OpenOptions;
 use std::io::Write;

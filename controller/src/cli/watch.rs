@@ -1,5 +1,5 @@
-//! `--watch`: a table that is drawn anew once a second until the operator ends it. A controller that
-//! is away for a while is waited for, since who watches wants to see it come back.
+//! `--watch`: a table that is drawn anew once a second until the operator ends it. A controller
+//! that is away for a while is waited for, since who watches wants to see it come back.
 
 use std::io::{self, Write};
 use std::thread;

@@ -280,7 +280,8 @@ fn a_policy_is_set_only_in_the_place_of_the_one_that_was_there() {
 
     let plan = json!({
         "wanted": [{ "server_type": "web", "wanted": 4, "have": 3, "up": 3, "load": 0.7 }],
-        "moves": [{ "server": ID, "title": "alpha", "to": "web", "version": 2, "why": "web is short" }],
+        "moves": [{ "server": ID, "title": "alpha", "to": "web", "version": 2,
+            "why": "web is short" }],
         "notes": ["concurrency reached"],
     });
     let under = || Exchange::new("POST /v1/plan").body(policy.clone()).answers(plan.clone());
