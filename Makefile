@@ -12,7 +12,7 @@ AGENT := target/$(TARGET)/agent/repave-agent
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
 
-.PHONY: help deps image repave targets size demo check test test-full bench-balance fmt clean
+.PHONY: help deps image repave targets size demo check test test-full openapi bench-balance fmt clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,7 +48,7 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/power/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/common/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
@@ -57,6 +57,9 @@ test: image targets ## Unit, golden, hostile, simulator and VM tests
 
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
+
+openapi: ## Write docs/openapi.json anew, from the API's handlers
+	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance

@@ -24,6 +24,7 @@ use super::{access, balancer, enrolment, events, images, policy, servers, stream
         enrolment::create_join_token, enrolment::remove_join_token, enrolment::invitations,
         enrolment::invitation, enrolment::invite, enrolment::uninvite, trust::get, trust::set,
     ),
+    components(schemas(servers::Action)),
     modifiers(&Bearer),
 )]
 struct Described;

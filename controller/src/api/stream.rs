@@ -38,7 +38,7 @@ pub(super) struct From {
 #[utoipa::path(get, path = "/v1/events/stream", tag = "events",
     params(From, ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, body = String, content_type = "text/event-stream"),
-        (status = "4XX", body = Problem)))]
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn follow(
     State(app): State<App>,
     Extension(Bearer(token)): Extension<Bearer>,

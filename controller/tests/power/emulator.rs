@@ -23,12 +23,7 @@ const PASSWORD_HASH: &str = "$2b$04$OpW0lYvh.ia2Vs/95hK36OcyIDtvowNY7.T41hbfbZ/A
 /// The Python that has both, installed on first use.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let output =
-            Command::new(here().join("venv.sh")).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "venv.sh failed");
-        String::from_utf8(output.stdout).unwrap().trim().into()
-    })
+    PYTHON.get_or_init(|| crate::python::python("power"))
 }
 
 fn here() -> PathBuf {

@@ -1,7 +1,7 @@
 //! Power against what it will meet: an emulator of Redfish that others wrote, beside their client;
 //! controllers that lie; QEMU; and programs.
 //!
-//! The emulator and the client come from PyPI by `venv.sh`, once.
+//! The emulator and the client come from PyPI by `common/venv.sh`, once.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,6 +11,8 @@ mod controllers;
 mod emulator;
 mod hostile;
 mod http_server;
+#[path = "../common/python.rs"]
+mod python;
 mod qemu;
 
 use std::fs;

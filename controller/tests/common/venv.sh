@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Installs the emulator and the client of the power tests from PyPI and prints the path of their
-# Python. The venv is cached outside the tree, keyed by the pins and Python's version.
+# Installs what the requirements file in $1 pins from PyPI and prints the path of the Python that has
+# it. The venv is cached outside the tree, keyed by the pins and Python's version.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
 cache=${REPAVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/repave}
-pins=$here/requirements.txt
+pins=$1
 key=$({ cat "$pins"; python3 --version; } | sha256sum | cut -c1-16)
 out=$cache/venv-$key
 if [ -x "$out/bin/python" ]; then
@@ -15,7 +14,7 @@ fi
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/.venv-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-echo "venv: installing sushy-tools and sushy from PyPI (log: $out.log)" >&2
+echo "venv: installing $pins from PyPI (log: $out.log)" >&2
 if ! { python3 -m venv "$work" &&
     "$work/bin/python" -m pip install --no-deps --no-input --disable-pip-version-check -r "$pins" &&
     "$work/bin/python" -m pip check

@@ -1,0 +1,15 @@
+//! The operators' API as a client meets it: a daemon in this process with a database of its own,
+//! spoken to over TLS.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod daemon;
+mod description;
+mod limits;
+mod pool;
+#[path = "../common/python.rs"]
+mod python;
+mod repeats;
+mod servers;
+mod stream;
