@@ -59,7 +59,7 @@ test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
 
 openapi: ## Write docs/openapi.json anew, from the API's handlers
-	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description
+	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance
