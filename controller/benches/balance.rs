@@ -1,101 +1,22 @@
-//! How long one round takes for 100,000 servers of ten types: median and worst of twenty runs, in
-//! a fleet at rest and in one with much to move. It runs on one thread; where the median is far
-//! from the minimum, the machine was busy with something else.
+//! How long one round of balancing takes; see `rounds`. Where the median is far from the minimum, the
+//! machine was busy with something else.
 
 #![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
 
-use std::time::Instant;
+#[path = "controller/rounds.rs"]
+mod rounds;
 
-use repave_controller::balance::{
-    AvailableImage, Fleet, Hardware, HardwareId, LoadMilli, Phase, Server, TypeId, balance,
-};
-use repave_controller::policy::Policy;
-
-const SERVERS: u32 = 100_000;
-const TYPES: u32 = 10;
-const RUNS: usize = 20;
-const NOW_MS: u64 = 1_000_000_000;
-
-fn policy(wanted: u32) -> Policy {
-    let mut text = "[pool]\nname='bench'\nconcurrency=1000\n".to_string();
-    for number in 0..TYPES {
-        let wish = if number % 2 == 0 {
-            "load={measure='cpu',target=0.7}".into()
-        } else {
-            format!("wanted={wanted}")
-        };
-        text += &format!(
-            "[[type]]\nname='t{number}'\nimage='t{number}:stable'\nmin=100\nmax=50000\n\
-             priority={number}\nrequires={{ram_mib={},labels={{rack='r1'}}}}\n{wish}\n",
-            number * 100
-        );
-    }
-    Policy::from_toml(&text).expect("the bench's policy is in order")
-}
-
-fn fleet(policy: &Policy, version: u64) -> Fleet {
-    let mut fleet = Fleet::new(policy);
-    for known in &mut fleet.types {
-        known.image = Some(AvailableImage { version, previous: Some(1) });
-    }
-    let hardware = |number| Hardware {
-        labels: [("rack".to_string(), format!("r{}", number % 8))].into(),
-        ram_mib: 4096,
-        disk_mib: 8192,
-        architecture: "amd64".into(),
-    };
-    fleet.hardware = (0..1000).map(hardware).collect();
-    let server = |number: u32| {
-        let spare = number.is_multiple_of(10);
-        Server {
-            id: format!("{number:064x}").parse().expect("64 digits"),
-            since_ms: 0,
-            version: (!spare).then_some(1),
-            server_type: (!spare).then_some(TypeId((number / 10 % TYPES) as u16)),
-            pinned: None,
-            hardware: HardwareId(number % 1000),
-            load: Some(LoadMilli { cpu: 650 + number % 100, load_average: 1000, memory: 500 }),
-            phase: if spare { Phase::Spare } else { Phase::Up },
-            guarded: false,
-            cordoned: number.is_multiple_of(1000),
-        }
-    };
-    fleet.servers = (0..SERVERS).map(server).collect();
-    fleet
-}
-
-fn measure(name: &str, fleet: &Fleet, policy: &Policy) {
-    let mut moves = 0;
-    let mut times_us: Vec<u128> = (0..RUNS)
-        .map(|_| {
-            let begin = Instant::now();
-            moves = balance(fleet, policy, NOW_MS).moves.len();
-            begin.elapsed().as_micros()
-        })
-        .collect();
-    times_us.sort_unstable();
-    let (median, worst) = (times_us[RUNS / 2], times_us[RUNS - 1]);
-    println!(
-        "{name:<10} {SERVERS} servers, {TYPES} types: median {:.1} ms, max {:.1} ms, min {:.1} ms, {moves} moves",
-        median as f64 / 1000.0,
-        worst as f64 / 1000.0,
-        times_us[0] as f64 / 1000.0
-    );
-}
+use rounds::{SERVERS, TYPES};
 
 fn main() {
-    let rest = policy(9000);
-    measure("at rest", &fleet(&rest, 1), &rest);
-    let growing = policy(20_000);
-    measure("growing", &fleet(&growing, 1), &growing);
-    let shrinking = policy(5000);
-    measure("shrinking", &fleet(&shrinking, 1), &shrinking);
-    // Every server is hardware of its own, nothing is left, and every type is short.
-    let mut motley = fleet(&growing, 1);
-    motley.hardware = motley.servers.iter().map(|_| motley.hardware[1].clone()).collect();
-    for (number, server) in (0..).zip(&mut motley.servers) {
-        server.hardware = HardwareId(number);
+    for round in rounds::all() {
+        println!(
+            "{:<10} {SERVERS} servers, {TYPES} types: median {:.1} ms, max {:.1} ms, min {:.1} ms, {} moves",
+            round.name,
+            round.median_ms(),
+            round.worst_ms(),
+            round.times_us[0] as f64 / 1000.0,
+            round.moves
+        );
     }
-    measure("motley", &motley, &growing);
-    measure("rollout", &fleet(&rest, 2), &rest);
 }
