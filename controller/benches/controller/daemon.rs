@@ -36,6 +36,8 @@ impl Daemon {
             .args(["--root-key", &pool.root_key.to_string()])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .args(arguments)
+            // Why a connection ended is a matter of debugging, and here it is asked for.
+            .env("REPAVE_LOG", "info,repave_controller::daemon=debug")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -22,6 +22,9 @@ use crate::views::TypeView;
 /// The balancer's memory.
 const BALANCER: &str = "balancer";
 
+/// Records that are read anew in one go.
+const RELOADED_AT_ONCE: usize = 100;
+
 /// What a round would do, in words.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
@@ -248,11 +251,14 @@ impl Control {
         ids: &[ServerId],
         servers: &mut BTreeMap<ServerId, Server>,
     ) -> Result<(), ControlError> {
-        let rows = self.store.servers(ids).await?;
-        for id in ids {
-            servers.remove(id);
+        // In pieces: between two of them, those who wait for an answer get their turn.
+        for ids in ids.chunks(RELOADED_AT_ONCE) {
+            let rows = self.store.servers(ids).await?;
+            for id in ids {
+                servers.remove(id);
+            }
+            rows.iter().for_each(|row| keep(servers, row));
         }
-        rows.iter().for_each(|row| keep(servers, row));
         Ok(())
     }
 

@@ -17,8 +17,10 @@ impl Control {
         let active = self.active();
         let rules = active.terms(0).rules;
         let is_overdue = |server: &&Server| {
-            let mut server = Server::clone(server);
-            !time_passes(&mut server, now_ms, &active, &rules).is_empty()
+            is_awaited(server, now_ms, &rules) && {
+                let mut server = Server::clone(server);
+                !time_passes(&mut server, now_ms, &active, &rules).is_empty()
+            }
         };
         servers.values().filter(is_overdue).map(|server| server.id).collect()
     }
@@ -30,6 +32,14 @@ impl Control {
         let change = |server: &mut Server, now_ms| Ok(time_passes(server, now_ms, &active, &rules));
         self.change_server(id, None, change).await.map(drop)
     }
+}
+
+/// Whether it has been quiet, or owes what it was told to be: time says nothing of any other, and
+/// most are other; those are not even copied.
+fn is_awaited(server: &Server, now_ms: u64, rules: &Rules) -> bool {
+    let is_quiet = now_ms.saturating_sub(server.seen.at_ms) > rules.silent_after_ms;
+    let owes = server.assignment.as_ref().is_some_and(|decided| decided.wish.purpose().is_some());
+    is_quiet || (owes && !server.is_fulfilled())
 }
 
 fn time_passes(server: &mut Server, now_ms: u64, active: &Active, rules: &Rules) -> Vec<Event> {
