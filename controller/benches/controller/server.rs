@@ -72,6 +72,7 @@ impl Device {
         let nonce = format!("nonce {} {}", self.number, self.nonces);
         let is_up = self.seal.is_some();
         let load = Load {
+            busy_milli: 250,
             load_milli: 650 + self.nonces % 100,
             cpus: 8,
             memory_used_bytes: (4 << 30) + self.nonces * 4096,
@@ -97,6 +98,7 @@ impl Device {
             uptime_ms: self.sequence * 15_000,
             inventory: (self.sequence == 0).then(|| inventory(self.number)),
             default_partition: None,
+            trust: Some(1),
             join_token: None,
         }
     }
