@@ -164,6 +164,7 @@ pub(crate) fn status(seed: u8) -> (ServerId, Vec<u8>) {
         uptime_ms: 1,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),
         default_partition: None,
+        trust: None,
         join_token: None,
     };
     (id, seal(&status, &key))
