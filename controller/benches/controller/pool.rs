@@ -90,11 +90,7 @@ impl Pool {
         Ok(devices)
     }
 
-    async fn declare(
-        &self,
-        store: std::sync::Arc<dyn store::Store>,
-        wanted: usize,
-    ) -> Result<()> {
+    async fn declare(&self, store: std::sync::Arc<dyn store::Store>, wanted: usize) -> Result<()> {
         let now = OffsetDateTime::now_utc();
         let names = ["127.0.0.1".into()];
         let authority = Authority::open_or_create(&self.state(), &names, now)?;
