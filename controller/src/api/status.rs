@@ -84,6 +84,11 @@ async fn answer(app: &App, client: IpAddr, status: Arc<Status>) -> Result<Direct
                 let detail = "a newer status of this server waits for the answer";
                 return Err(Problem::new(StatusCode::CONFLICT, "overtaken", detail));
             }
+            Outcome::Unreadable => {
+                metrics.status("unreadable");
+                let detail = "the record of this server cannot be read; the log says why";
+                return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "record", detail));
+            }
             Outcome::NotAdmitted(why) => {
                 refused(app, client, "not_admitted");
                 return Err(Problem::new(StatusCode::FORBIDDEN, "not-admitted", why.to_string()));

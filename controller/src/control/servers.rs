@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use repave_protocol::ServerId;
+use tracing::warn;
 
 use super::{Control, ControlError, naming, operator};
 use crate::clock;
@@ -41,15 +42,27 @@ impl Control {
         }
     }
 
-    /// A page of servers.
+    /// A page of servers. One whose record cannot be read is left out, and the log says so: the
+    /// others must still be seen.
     pub async fn servers(
         &self,
         filter: &ServerFilter,
         after: Option<ServerId>,
         limit: usize,
     ) -> Result<Vec<Kept>, ControlError> {
-        let rows = self.store.list_servers(filter, after, limit).await?;
-        rows.iter().map(Kept::of).collect()
+        let mut after = after;
+        let mut found = Vec::new();
+        // Filled up, so that a short page is the last one whatever was left out.
+        while found.len() < limit {
+            let rows = self.store.list_servers(filter, after, limit - found.len()).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            let readable = |row: &ServerRow| {
+                Kept::of(row).inspect_err(|error| warn!("server {}: {error}", row.id)).ok()
+            };
+            found.extend(rows.iter().filter_map(readable));
+        }
+        Ok(found)
     }
 
     /// The server that people mean by `text`: its id, the beginning of it, or its name.
@@ -64,7 +77,7 @@ impl Control {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             for row in &page {
-                let server = records::server(row)?;
+                let Ok(server) = records::server(row) else { continue };
                 let by_id = text.len() >= 4 && server.id.to_string().starts_with(text);
                 if by_id || server.name.as_deref() == Some(text) {
                     found.push(server.id);

@@ -117,17 +117,17 @@ pub struct Run {
     pub root_key: PublicKey,
     /// PostgreSQL.
     pub database_url: Option<String>,
-    /// See [`Flags`].
+    /// Whether servers that nobody invited may wait for approval.
     pub open_enrolment: bool,
-    /// See [`Flags`].
+    /// How long a status without news is held, in milliseconds.
     pub poll_ms: u64,
-    /// See [`Flags`].
+    /// After how long a server without news reports again, in milliseconds.
     pub wait_ms: u64,
-    /// See [`Flags`].
+    /// Between two rounds of the balancer, in milliseconds.
     pub tick_ms: u64,
-    /// See [`Flags`].
+    /// How long events are kept, in days.
     pub keep_days: u64,
-    /// See [`Flags`].
+    /// Most requests of one client address in a second; 0 is no limit.
     pub rate_per_s: u32,
 }
 

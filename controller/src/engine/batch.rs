@@ -1,7 +1,7 @@
 //! What a batch of statuses comes to. Pure: records, statuses and the time go in, outcomes and one
 //! set of changes come out. Several statuses of one server are taken in their order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use repave_protocol::{Directive, Order, ServerId, Status};
@@ -22,62 +22,85 @@ pub(super) struct Work {
 
 /// A record and the revision that it was read at; a new one has none.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) revision: Option<i64>,
-    pub(crate) server: Server,
+pub(super) struct Known {
+    pub(super) revision: Option<i64>,
+    pub(super) server: Server,
+}
+
+/// What is known before a batch is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The records of its servers, as far as there are any.
+    pub(super) known: HashMap<ServerId, Known>,
+    /// Servers whose records cannot be read: nothing is decided about them.
+    pub(super) unreadable: HashSet<ServerId>,
+    /// What unknown servers show.
+    pub(super) credentials: HashMap<ServerId, Credentials>,
 }
 
 /// Takes all of `work` in.
 pub(super) fn decide(
     work: &[Work],
-    known: &mut HashMap<ServerId, Known>,
-    credentials: &HashMap<ServerId, Credentials>,
+    before: &Before,
     terms: &Terms,
     now_ms: u64,
 ) -> (Vec<Outcome>, Changes) {
-    let before: HashMap<ServerId, Option<Server>> =
-        known.iter().map(|(id, known)| (*id, Some(known.server.clone()))).collect();
-    let mut events = Vec::new();
-    let mut invitations = Vec::new();
-    let mut outcomes = Vec::with_capacity(work.len());
-    for work in work {
+    let known = before.known.clone();
+    let mut batch = Batch { before, known, events: Vec::new(), invitations: Vec::new() };
+    let outcomes = work.iter().map(|work| batch.take(work, terms, now_ms)).collect();
+    (outcomes, batch.changes())
+}
+
+/// A batch that is being taken in.
+struct Batch<'a> {
+    before: &'a Before,
+    known: HashMap<ServerId, Known>,
+    events: Vec<Event>,
+    invitations: Vec<DocumentPut>,
+}
+
+impl Batch<'_> {
+    fn take(&mut self, work: &Work, terms: &Terms, now_ms: u64) -> Outcome {
         let id = work.status.server;
-        if !known.contains_key(&id) {
-            let shown = credentials.get(&id).cloned().unwrap_or_default();
-            match admit(&work.status, &shown, now_ms) {
-                Ok((server, news)) => {
-                    if let Some(used) = used_invitation(&server, &shown) {
-                        // One use in one commit: a second server comes again, and is counted then.
-                        if invitations.iter().any(|other: &DocumentPut| other.key == used.key) {
-                            let server = id.short();
-                            let refused = NotAdmitted::NotInvited { server };
-                            outcomes.push(Outcome::NotAdmitted(refused));
-                            continue;
-                        }
-                        invitations.push(used);
-                    }
-                    events.extend(news);
-                    known.insert(id, Known { revision: None, server });
-                }
-                Err(refused) => {
-                    outcomes.push(Outcome::NotAdmitted(refused));
-                    continue;
-                }
+        if self.before.unreadable.contains(&id) {
+            return Outcome::Unreadable;
+        }
+        let known = match self.known.remove(&id).map_or_else(|| self.admit(work, now_ms), Ok) {
+            Ok(known) => known,
+            Err(refused) => return Outcome::NotAdmitted(refused),
+        };
+        let known = self.known.entry(id).or_insert(known);
+        one(work, known, terms, now_ms, &mut self.events)
+    }
+
+    fn admit(&mut self, work: &Work, now_ms: u64) -> Result<Known, NotAdmitted> {
+        let shown = self.before.credentials.get(&work.status.server).cloned().unwrap_or_default();
+        let (server, news) = admit(&work.status, &shown, now_ms)?;
+        if let Some(used) = used_invitation(&server, &shown) {
+            // One use in one commit: a second server comes again, and is counted then.
+            if self.invitations.iter().any(|other| other.key == used.key) {
+                return Err(NotAdmitted::NotInvited { server: server.id.short() });
             }
+            self.invitations.push(used);
         }
-        outcomes.push(match known.get_mut(&id) {
-            Some(known) => one(work, known, terms, now_ms, &mut events),
-            None => Outcome::NotAdmitted(NotAdmitted::NotInvited { server: id.short() }),
-        });
+        self.events.extend(news);
+        Ok(Known { revision: None, server })
     }
-    let mut changes = Changes { documents: invitations, ..Changes::default() };
-    for (id, known) in known.iter() {
-        if before.get(id).and_then(Option::as_ref) != Some(&known.server) {
-            changes.servers.push(records::put(&known.server, known.revision));
+
+    fn changes(self) -> Changes {
+        let is_as_before = |id: &ServerId, known: &Known| {
+            self.before.known.get(id).is_some_and(|before| before.server == known.server)
+        };
+        let changed = self.known.iter().filter(|(id, known)| !is_as_before(id, known));
+        Changes {
+            servers: changed
+                .map(|(_, known)| records::put(&known.server, known.revision))
+                .collect(),
+            documents: self.invitations,
+            events: self.events.iter().map(records::event).collect(),
+            ..Changes::default()
         }
     }
-    changes.events = events.iter().map(records::event).collect();
-    (outcomes, changes)
 }
 
 /// The invitation that approved a new server, with one use less.

@@ -1,11 +1,10 @@
 //! From verified statuses to answers that are on record: many statuses become one batch, one batch
 //! becomes one commit, and nobody is answered before it is durable. What a batch comes to is decided
-//! in [`batch`], which is pure; here are the queue, the store and the second try after a conflict.
+//! in `batch`, which is pure; here are the queue, the store and the second try after a conflict.
 
 mod batch;
 mod waiting;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use repave_protocol::{Directive, ServerId, Status};
@@ -18,8 +17,7 @@ use crate::fleet::{Credentials, NotAdmitted, Rules, Server};
 use crate::store::changes::Changes;
 use crate::store::{Store, StoreError};
 
-pub(crate) use batch::Known;
-use batch::{Work, decide};
+use batch::{Before, Known, Work, decide};
 pub use waiting::{News, Waiting};
 
 /// Most statuses in one commit. Larger batches gain nothing and make the last one wait.
@@ -43,6 +41,8 @@ pub enum Outcome {
     Overtaken,
     /// It is not one of ours.
     NotAdmitted(NotAdmitted),
+    /// Its record cannot be read: written by a newer controller, or damaged.
+    Unreadable,
 }
 
 /// A status was not taken in; the server comes again.
@@ -160,9 +160,8 @@ async fn carry_out(
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut known = known(store, work).await?;
-        let credentials = credentials(gate, &known, work).await?;
-        let (outcomes, changes) = decide(work, &mut known, &credentials, terms, clock::now_ms());
+        let before = before(store, gate, work).await?;
+        let (outcomes, changes) = decide(work, &before, terms, clock::now_ms());
         match commit(store, changes).await {
             Ok(()) => return Ok(outcomes),
             Err(conflict @ StoreError::Conflict { .. }) if tries < TRIES => {
@@ -180,33 +179,28 @@ async fn commit(store: &dyn Store, changes: Changes) -> Result<(), StoreError> {
     if changes.rows() == 0 { Ok(()) } else { store.commit(changes).await.map(drop) }
 }
 
-/// The records of the servers that `work` is about.
-async fn known(store: &dyn Store, work: &[Work]) -> Result<HashMap<ServerId, Known>, StoreError> {
+/// What is known of the servers that `work` is about.
+async fn before(store: &dyn Store, gate: &dyn Gate, work: &[Work]) -> Result<Before, StoreError> {
     let mut ids: Vec<ServerId> = work.iter().map(|work| work.status.server).collect();
     ids.sort_unstable();
     ids.dedup();
-    let rows = store.servers(&ids).await?;
-    let mut known = HashMap::with_capacity(rows.len());
-    for row in rows {
+    let mut before = Before::default();
+    for row in store.servers(&ids).await? {
         match serde_json::from_str::<Server>(&row.doc) {
             Ok(server) => {
-                known.insert(row.id, Known { revision: Some(row.revision), server });
+                before.known.insert(row.id, Known { revision: Some(row.revision), server });
             }
-            // A record of a newer controller, or a damaged one: its server waits for a person.
-            Err(error) => error!("record of server {}: {error}", row.id),
+            Err(error) => {
+                error!("record of server {}: {error}", row.id);
+                before.unreadable.insert(row.id);
+            }
         }
     }
-    Ok(known)
-}
-
-async fn credentials(
-    gate: &dyn Gate,
-    known: &HashMap<ServerId, Known>,
-    work: &[Work],
-) -> Result<HashMap<ServerId, Credentials>, StoreError> {
-    let mut credentials = HashMap::new();
-    for work in work.iter().filter(|work| !known.contains_key(&work.status.server)) {
-        credentials.insert(work.status.server, gate.credentials(&work.status).await?);
+    for work in work {
+        let id = work.status.server;
+        if !before.known.contains_key(&id) && !before.unreadable.contains(&id) {
+            before.credentials.insert(id, gate.credentials(&work.status).await?);
+        }
     }
-    Ok(credentials)
+    Ok(before)
 }

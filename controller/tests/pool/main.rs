@@ -20,6 +20,7 @@ use repave_controller::fleet::EventKind;
 use repave_controller::power::PowerConfig;
 use repave_controller::records;
 use repave_controller::store::EventFilter;
+use repave_controller::store::changes::Changes;
 
 fn policy(web: u32, db: u32) -> String {
     format!(
@@ -239,5 +240,43 @@ fn one_of_three_controllers_is_killed_in_mid_purposing_and_nothing_is_lost() {
         drop(all);
         drop(replicas);
         control.store().close().await;
+    });
+}
+
+#[test]
+fn a_damaged_record_is_its_own_servers_trouble_only() {
+    let pool = Pool::new(None);
+    runtime().block_on(async {
+        let daemon = pool.start().await;
+        let control = &daemon.control;
+        let all = devices(control, &wire_to(&daemon), 1..3).await;
+        let row = control.store().servers(&[all[0].id]).await.unwrap().remove(0);
+        all[0].strings.silent.store(true, Ordering::Relaxed);
+        // Its last status may still be on its way: until it is, the record is written over.
+        let mut damage = records::put(&records::server(&row).unwrap(), Some(row.revision));
+        loop {
+            damage.doc = "{}".into();
+            let servers = vec![damage.clone()];
+            let changes = Changes { servers, ..Changes::default() };
+            if control.store().commit(changes).await.is_ok() {
+                break;
+            }
+            let row = control.store().servers(&[all[0].id]).await.unwrap().remove(0);
+            damage.expected = Some(row.revision);
+        }
+        all[0].strings.silent.store(false, Ordering::Relaxed);
+        let good = &all[1];
+        let begin_ms = repave_controller::clock::now_ms();
+        loop {
+            let kept = control.server(good.id).await.unwrap();
+            if kept.server.seen.at_ms > begin_ms + 1_000 {
+                break;
+            }
+            tokio::time::sleep(fixture::LOOK).await;
+        }
+        let row = control.store().servers(&[all[0].id]).await.unwrap().remove(0);
+        assert_eq!(row.doc, "{}", "nobody writes over what nobody could read");
+        drop(all);
+        daemon.stop().await;
     });
 }
