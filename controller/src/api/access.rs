@@ -12,7 +12,8 @@ use crate::control::{NewToken, Role, TokenInfo};
 
 /// Every token, without its secret.
 #[utoipa::path(get, path = "/v1/tokens", tag = "access",
-    responses((status = 200, body = Vec<TokenInfo>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<TokenInfo>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn tokens(State(app): State<App>) -> Result<Json<Vec<TokenInfo>>, Problem> {
     Ok(Json(app.control().tokens().await?))
 }
@@ -32,7 +33,8 @@ pub(super) struct Wanted {
 
 /// Draw a token. Its secret is shown this once, so an Idempotency-Key is refused.
 #[utoipa::path(post, path = "/v1/tokens", tag = "access", request_body = Wanted,
-    responses((status = 201, body = NewToken), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, body = NewToken),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_token(
     State(app): State<App>,
     Actor(actor): Actor,
@@ -49,7 +51,8 @@ pub(super) async fn create_token(
 /// End a token; its holder is refused within seconds.
 #[utoipa::path(delete, path = "/v1/tokens/{name}", tag = "access",
     params(("name" = String, Path)),
-    responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove_token(
     State(app): State<App>,
     Path(name): Path<String>,

@@ -1,5 +1,6 @@
 //! Who asks, and whether they may. Every address under `/v1/` but the servers' own comes through
-//! [`guard`]; which role it needs is one function of method and path, so that no handler can forget.
+//! [`guard`]; which role it needs is one function of method and path, so that no handler can
+//! forget.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -12,14 +12,16 @@ use crate::views::{BalancerView, TypeView};
 
 /// Each server type and how many servers it has.
 #[utoipa::path(get, path = "/v1/types", tag = "balancer",
-    responses((status = 200, body = Vec<TypeView>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<TypeView>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn types(State(app): State<App>) -> Result<Json<Vec<TypeView>>, Problem> {
     Ok(Json(app.control().types().await?))
 }
 
 /// What a round would do now.
 #[utoipa::path(get, path = "/v1/plan", tag = "balancer",
-    responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Plan),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn plan(State(app): State<App>) -> Result<Json<Plan>, Problem> {
     Ok(Json(app.control().plan(None).await?))
 }
@@ -27,7 +29,8 @@ pub(super) async fn plan(State(app): State<App>) -> Result<Json<Plan>, Problem> 
 /// What a round would do under another policy. Nothing is changed.
 #[utoipa::path(post, path = "/v1/plan", tag = "balancer",
     request_body(content((Object = "application/json"), (String = "application/toml"))),
-    responses((status = 200, body = Plan), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Plan),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn try_out(
     State(app): State<App>,
     headers: HeaderMap,
@@ -40,7 +43,8 @@ pub(super) async fn try_out(
 /// Carry a round out now, even while the balancer is paused.
 #[utoipa::path(post, path = "/v1/apply", tag = "balancer",
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = Applied), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Applied),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn apply(
     State(app): State<App>,
     Actor(actor): Actor,
@@ -50,7 +54,8 @@ pub(super) async fn apply(
 
 /// Whether the balancer runs.
 #[utoipa::path(get, path = "/v1/balancer", tag = "balancer",
-    responses((status = 200, body = BalancerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = BalancerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get(State(app): State<App>) -> Json<BalancerView> {
     Json(view(&app, &app.control().active()))
 }
@@ -58,7 +63,8 @@ pub(super) async fn get(State(app): State<App>) -> Json<BalancerView> {
 /// Stop the balancer: nothing is moved until it is resumed.
 #[utoipa::path(post, path = "/v1/balancer/pause", tag = "balancer",
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = BalancerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = BalancerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pause(
     State(app): State<App>,
     Actor(actor): Actor,
@@ -70,7 +76,8 @@ pub(super) async fn pause(
 /// Let the balancer go on.
 #[utoipa::path(post, path = "/v1/balancer/resume", tag = "balancer",
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = BalancerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = BalancerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn resume(
     State(app): State<App>,
     Actor(actor): Actor,

@@ -15,7 +15,8 @@ use crate::fleet::Invitation;
 
 /// Every join token, without its secret.
 #[utoipa::path(get, path = "/v1/join-tokens", tag = "enrolment",
-    responses((status = 200, body = Vec<JoinToken>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<JoinToken>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn join_tokens(State(app): State<App>) -> Result<Json<Vec<JoinToken>>, Problem> {
     Ok(Json(app.control().join_tokens().await?))
 }
@@ -32,7 +33,8 @@ pub(super) struct WantedJoin {
 
 /// Draw a join token. Its secret is shown this once, so an Idempotency-Key is refused.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "enrolment", request_body = WantedJoin,
-    responses((status = 201, body = NewJoinToken), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 201, body = NewJoinToken),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_join_token(
     State(app): State<App>,
     Actor(actor): Actor,
@@ -46,7 +48,8 @@ pub(super) async fn create_join_token(
 /// End every join token of a name.
 #[utoipa::path(delete, path = "/v1/join-tokens/{name}", tag = "enrolment",
     params(("name" = String, Path)),
-    responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove_join_token(
     State(app): State<App>,
     Path(name): Path<String>,
@@ -58,7 +61,8 @@ pub(super) async fn remove_join_token(
 
 /// Every invitation.
 #[utoipa::path(get, path = "/v1/invitations", tag = "enrolment",
-    responses((status = 200, body = Vec<Invitation>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<Invitation>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn invitations(State(app): State<App>) -> Result<Json<Vec<Invitation>>, Problem> {
     Ok(Json(app.control().invitations().await?))
 }
@@ -66,7 +70,8 @@ pub(super) async fn invitations(State(app): State<App>) -> Result<Json<Vec<Invit
 /// One invitation.
 #[utoipa::path(get, path = "/v1/invitations/{machine}", tag = "enrolment",
     params(("machine" = String, Path, description = "Serial number or hardware address")),
-    responses((status = 200, body = Invitation), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Invitation),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn invitation(
     State(app): State<App>,
     Path(machine): Path<String>,
@@ -100,7 +105,8 @@ impl Terms {
 /// Expect a machine: its server is approved at its first status.
 #[utoipa::path(put, path = "/v1/invitations/{machine}", tag = "enrolment", request_body = Terms,
     params(("machine" = String, Path, description = "Serial number or hardware address")),
-    responses((status = 200, body = Invitation), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Invitation),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn invite(
     State(app): State<App>,
     Path(machine): Path<String>,
@@ -117,7 +123,8 @@ pub(super) async fn invite(
 /// Expect a machine no longer.
 #[utoipa::path(delete, path = "/v1/invitations/{machine}", tag = "enrolment",
     params(("machine" = String, Path, description = "Serial number or hardware address")),
-    responses((status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn uninvite(
     State(app): State<App>,
     Path(machine): Path<String>,

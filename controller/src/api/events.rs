@@ -30,7 +30,8 @@ pub(super) struct Which {
 
 /// A page of events: oldest first behind `after`, else newest first.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(Which),
-    responses((status = 200, body = Page<EventView>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Page<EventView>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,

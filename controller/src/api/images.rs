@@ -13,14 +13,16 @@ use crate::policy::ImageChannel;
 
 /// Every image of the library.
 #[utoipa::path(get, path = "/v1/images", tag = "images",
-    responses((status = 200, body = Vec<ImageInfo>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Vec<ImageInfo>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<ImageInfo>>, Problem> {
     Ok(Json(app.control().images().await?))
 }
 
 /// Every channel, as name:channel.
 #[utoipa::path(get, path = "/v1/channels", tag = "images",
-    responses((status = 200, body = BTreeMap<String, Channel>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = BTreeMap<String, Channel>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn channels(
     State(app): State<App>,
 ) -> Result<Json<BTreeMap<String, Channel>>, Problem> {
@@ -38,7 +40,8 @@ pub(super) struct Target {
 /// Point a channel at a version of the library.
 #[utoipa::path(put, path = "/v1/channels/{image}/{channel}", tag = "images",
     request_body = Target, params(("image" = String, Path), ("channel" = String, Path)),
-    responses((status = 200, body = Channel), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Channel),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn set_channel(
     State(app): State<App>,
     Path((image, channel)): Path<(String, String)>,

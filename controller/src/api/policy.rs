@@ -12,7 +12,8 @@ use crate::policy::Policy;
 
 /// The policy in force; without a tag before there is one.
 #[utoipa::path(get, path = "/v1/policy", tag = "policy",
-    responses((status = 200, body = Object), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Object),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get(State(app): State<App>) -> Response {
     let active = app.control().active();
     tagged(active.revision, &active.policy)
@@ -22,7 +23,8 @@ pub(super) async fn get(State(app): State<App>) -> Response {
 #[utoipa::path(put, path = "/v1/policy", tag = "policy",
     params(("If-Match" = Option<String>, Header)),
     request_body(content((Object = "application/json"), (String = "application/toml"))),
-    responses((status = 200, body = Object), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Object),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn set(
     State(app): State<App>,
     if_match: IfMatch,

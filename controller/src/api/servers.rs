@@ -36,7 +36,8 @@ pub(super) struct Which {
 
 /// A page of servers, by id.
 #[utoipa::path(get, path = "/v1/servers", tag = "servers", params(Which),
-    responses((status = 200, body = Page<ServerView>), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Page<ServerView>),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
@@ -59,7 +60,8 @@ pub(super) async fn list(
 /// One server.
 #[utoipa::path(get, path = "/v1/servers/{server}", tag = "servers",
     params(("server" = String, Path, description = "Id, the beginning of it, or name")),
-    responses((status = 200, body = ServerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get(
     State(app): State<App>,
     Path(server): Path<String>,
@@ -99,7 +101,8 @@ pub(super) enum Action {
     params(("server" = String, Path, description = "Id, the beginning of it, or name"),
         ("action" = Action, Path), ("If-Match" = Option<String>, Header),
         ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = ServerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn act(
     State(app): State<App>,
     Path((server, action)): Path<(String, String)>,
@@ -136,7 +139,8 @@ pub(super) struct Pin {
 #[utoipa::path(post, path = "/v1/servers/{server}/pin", tag = "servers", request_body = Pin,
     params(("server" = String, Path, description = "Id, the beginning of it, or name"),
         ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = ServerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pin(
     State(app): State<App>,
     Path(server): Path<String>,
@@ -161,7 +165,8 @@ pub(super) struct Rekey {
 #[utoipa::path(post, path = "/v1/servers/{server}/rekey", tag = "servers", request_body = Rekey,
     params(("server" = String, Path, description = "Id, the beginning of it, or name"),
         ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = ServerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rekey(
     State(app): State<App>,
     Path(server): Path<String>,
@@ -192,7 +197,8 @@ pub(super) struct Description {
     request_body = Description,
     params(("server" = String, Path, description = "Id, the beginning of it, or name"),
         ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = ServerView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn describe(
     State(app): State<App>,
     Path(server): Path<String>,

@@ -103,7 +103,7 @@ impl Follower {
                 return event.event("event").json_data(&view).ok();
             }
             let control = self.app.control();
-            // A store that does not answer ends the stream: its client comes again with the last id.
+            // A store that does not answer ends the stream; its client comes again.
             let page = control.events(&self.filter, self.after, limits::PAGE_MOST).await.ok()?;
             if let Some((last, _)) = page.last() {
                 self.after = *last;

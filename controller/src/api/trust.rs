@@ -10,7 +10,8 @@ use super::{App, Problem};
 
 /// The trust document in force, as it was signed.
 #[utoipa::path(get, path = "/v1/trust", tag = "trust",
-    responses((status = 200, body = Object), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Object),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn get(State(app): State<App>) -> Result<Json<Envelope>, Problem> {
     let trusted =
         app.control().trusted().ok_or_else(|| Problem::not_found("trust document yet"))?;
@@ -19,7 +20,8 @@ pub(super) async fn get(State(app): State<App>) -> Result<Json<Envelope>, Proble
 
 /// Put a newer trust document in force.
 #[utoipa::path(put, path = "/v1/trust", tag = "trust", request_body = Object,
-    responses((status = 200, body = Object), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Object),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn set(
     State(app): State<App>,
     Actor(actor): Actor,
