@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -184,6 +184,9 @@ fn serve(listener: &TcpListener, tls: &Arc<ServerConfig>, exchange: &Exchange) {
     .unwrap();
     stream.conn.send_close_notify();
     stream.flush().unwrap();
+    // What the client has not read yet must not be lost to a reset.
+    let _ = stream.sock.shutdown(Shutdown::Write);
+    let _ = stream.sock.read_to_end(&mut Vec::new());
     assert_eq!(differs, None);
 }
 
