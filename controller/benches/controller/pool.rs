@@ -99,6 +99,7 @@ impl Pool {
             root_key: self.root_key,
             library: self.library(),
             sources: Vec::new(),
+            power_commands: false,
             open_enrolment: false,
             wait_ms: 1000,
         };

@@ -28,8 +28,12 @@ fn needed(method: &Method, path: &str) -> Role {
     if is_under("/v1/tokens") || is_under("/v1/join-tokens") {
         return Role::Admin;
     }
+    let is_power = path.starts_with("/v1/servers/") && path.ends_with("/power");
     match path {
         "/v1/trust" if !is_read => Role::Admin,
+        // Where management controllers are, and whose word counts there.
+        _ if is_power && !is_read => Role::Admin,
+        _ if is_power => Role::Operator,
         // Trying a policy out changes nothing.
         "/v1/plan" => Role::Viewer,
         _ if is_read => Role::Viewer,

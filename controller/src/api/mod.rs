@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod openapi;
 mod policy;
+mod power;
 mod problem;
 mod request;
 mod servers;
@@ -120,6 +121,8 @@ fn operators() -> Router<App> {
         .route("/v1/servers/{server}/pin", post(servers::pin))
         .route("/v1/servers/{server}/rekey", post(servers::rekey))
         .route("/v1/servers/{server}/description", put(servers::describe))
+        .route("/v1/servers/{server}/power", get(power::get).put(power::set).delete(power::unset))
+        .route("/v1/servers/{server}/power/{order}", post(power::order))
         .route("/v1/servers/{server}/{action}", post(servers::act))
         .route("/v1/types", get(balancer::types))
         .route("/v1/apply", post(balancer::apply))

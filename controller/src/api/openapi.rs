@@ -7,7 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, SecurityRequirement};
 use utoipa::{Modify, OpenApi as _};
 
-use super::{access, balancer, enrolment, events, images, policy, servers, stream, trust};
+use super::{access, balancer, enrolment, events, images, policy, power, servers, stream, trust};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -22,9 +22,10 @@ use super::{access, balancer, enrolment, events, images, policy, servers, stream
         images::list, images::channels, images::set_channel, events::list, stream::follow,
         access::tokens, access::create_token, access::remove_token, enrolment::join_tokens,
         enrolment::create_join_token, enrolment::remove_join_token, enrolment::invitations,
-        enrolment::invitation, enrolment::invite, enrolment::uninvite, trust::get, trust::set,
+        enrolment::invitation, enrolment::invite, enrolment::uninvite, trust::get, trust::set, power::get, power::set, power::unset,
+        power::order,
     ),
-    components(schemas(servers::Action)),
+    components(schemas(servers::Action, power::PowerOrder)),
     modifiers(&Bearer),
 )]
 struct Described;

@@ -4,6 +4,7 @@ mod describe;
 mod invite;
 mod list;
 mod operate;
+mod power;
 mod show;
 
 use clap::{Args, Subcommand};
@@ -63,6 +64,8 @@ enum Command {
         #[arg(long, value_name = "SERVER")]
         old: String,
     },
+    /// How a server's power is reached, and orders to it.
+    Power(power::Power),
     /// Expect a machine: its server is approved at its first status.
     Invite(invite::Invite),
     /// List the machines that are expected.
@@ -112,6 +115,7 @@ pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
         Command::Clear(several) => each("clear", several),
         Command::Describe(describe) => describe::run(&client, remote.json, describe),
         Command::Rekey { server, old } => operate::rekey(&client, remote.json, &server.server, old),
+        Command::Power(power) => power::run(&client, remote.json, power),
         Command::Invite(invite) => invite::run(&client, remote.json, invite),
         Command::Invitations => invite::list(&client, remote.json),
         Command::Uninvite { machine } => invite::remove(&client, machine),

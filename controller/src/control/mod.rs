@@ -55,6 +55,8 @@ pub struct Setup {
     pub sources: Vec<String>,
     /// Whether servers that nobody invited may wait for approval.
     pub open_enrolment: bool,
+    /// Whether servers' power may be reached by programs that this controller runs.
+    pub power_commands: bool,
     /// After how long an idle server should report again, in milliseconds.
     pub wait_ms: u64,
 }

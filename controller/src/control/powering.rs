@@ -45,6 +45,9 @@ impl Control {
         actor: &str,
     ) -> Result<(), ControlError> {
         self.server(id).await?;
+        if let Some(config) = config {
+            self.check_power(config, id).await?;
+        }
         let key = id.to_string();
         let mut changes = Changes::default();
         match config {
@@ -60,6 +63,21 @@ impl Control {
         let mut event = operator(actor, clock::now_ms(), "server.power", "", None);
         event.server = Some(id);
         self.commit(changes, &[event]).await
+    }
+
+    /// A way that cannot be opened is not kept. One by a program runs as this daemon's user, so
+    /// whoever started the daemon must have allowed that.
+    async fn check_power(&self, config: &PowerConfig, id: ServerId) -> Result<(), ControlError> {
+        if matches!(config, PowerConfig::Command(_)) && !self.setup.power_commands {
+            return Err(ControlError::Refused(
+                "power by a program is not allowed here; start the controller with --power-commands"
+                    .into(),
+            ));
+        }
+        let (config, name) = (config.clone(), id.to_string());
+        let opened = tokio::task::spawn_blocking(move || config.open(&name).map(drop));
+        let opened = opened.await.map_err(|error| ControlError::Refused(error.to_string()))?;
+        opened.map_err(|error| ControlError::Refused(error.to_string()))
     }
 
     /// Carries an operator's order out, and gives its record. No budget holds it back.

@@ -71,6 +71,7 @@ pub async fn start(run: &Run) -> Result<Running> {
         library: run.library.clone(),
         sources: run.sources(),
         open_enrolment: run.open_enrolment,
+        power_commands: run.power_commands,
         wait_ms: run.wait_ms,
     };
     let control = Control::open(setup, store, Arc::clone(&authority)).await?;

@@ -76,6 +76,10 @@ pub struct Flags {
     /// Servers that nobody invited may wait for approval.
     #[arg(long, env = "REPAVE_OPEN_ENROLMENT")]
     open_enrolment: bool,
+    /// Servers' power may be reached by programs, which run as this daemon's user; whoever has an
+    /// admin's token says which.
+    #[arg(long, env = "REPAVE_POWER_COMMANDS")]
+    power_commands: bool,
     /// How long a status without news is held, in milliseconds [default: 30000].
     #[arg(long, env = "REPAVE_POLL_MS", value_name = "MS")]
     poll_ms: Option<u64>,
@@ -119,6 +123,8 @@ pub struct Run {
     pub database_url: Option<String>,
     /// Whether servers that nobody invited may wait for approval.
     pub open_enrolment: bool,
+    /// Whether servers' power may be reached by programs.
+    pub power_commands: bool,
     /// How long a status without news is held, in milliseconds.
     pub poll_ms: u64,
     /// After how long a server without news reports again, in milliseconds.
@@ -157,6 +163,7 @@ impl Flags {
             root_key: self.root_key.or(file.root_key),
             database_url: self.database_url.or(file.database_url),
             open_enrolment: self.open_enrolment || file.open_enrolment,
+            power_commands: self.power_commands || file.power_commands,
             poll_ms: self.poll_ms.or(file.poll_ms),
             wait_ms: self.wait_ms.or(file.wait_ms),
             tick_ms: self.tick_ms.or(file.tick_ms),
@@ -182,6 +189,7 @@ impl Flags {
             root_key: needed(self.root_key, "--root-key")?,
             database_url: self.database_url,
             open_enrolment: self.open_enrolment,
+            power_commands: self.power_commands,
             poll_ms: self.poll_ms.unwrap_or(30_000),
             wait_ms: self.wait_ms.unwrap_or(1_000),
             tick_ms: self.tick_ms.unwrap_or(2_000),

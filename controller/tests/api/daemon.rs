@@ -54,6 +54,7 @@ impl Daemon {
             root_key: root().public(),
             database_url: None,
             open_enrolment: true,
+            power_commands: true,
             poll_ms: 0,
             wait_ms: 1_000,
             tick_ms: 50,

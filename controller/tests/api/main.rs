@@ -8,6 +8,7 @@ mod daemon;
 mod description;
 mod limits;
 mod pool;
+mod power;
 #[path = "../common/python.rs"]
 mod python;
 mod repeats;

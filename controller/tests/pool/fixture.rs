@@ -100,6 +100,7 @@ impl Pool {
             root_key: self.root_key.public(),
             database_url: self.database_url.clone(),
             open_enrolment: true,
+            power_commands: true,
             poll_ms: 2_000,
             wait_ms: 10,
             tick_ms: 50,
@@ -120,6 +121,7 @@ impl Pool {
             library: run.library,
             sources: Vec::new(),
             open_enrolment: true,
+            power_commands: true,
             wait_ms: run.wait_ms,
         };
         let control = Control::open(setup, store, Arc::new(authority)).await.unwrap();

@@ -98,7 +98,8 @@ pub(super) fn change(
     }
 }
 
-fn path(server: &str, action: &str) -> String {
+/// Where something is done to a server.
+pub(super) fn path(server: &str, action: &str) -> String {
     format!("/v1/servers/{}/{action}", segment(server))
 }
 
