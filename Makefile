@@ -12,10 +12,11 @@ AGENT := target/$(TARGET)/agent/repave-agent
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
 
-.PHONY: help deps image repave targets size demo check test test-full openapi bench-balance fmt clean
+.PHONY: help deps image repave targets size demo check test test-full openapi bench-balance \
+	bench-controller fmt clean
 
 help: ## What can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 deps: ## Install the Debian packages that building and testing need
 	@./initramfs/deps.sh
@@ -63,6 +64,9 @@ openapi: ## Write docs/openapi.json anew, from the API's handlers
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance
+
+bench-controller: ## How large a pool one controller bears: 20,000 servers, rate, memory
+	cargo bench --locked -p repave-controller --bench controller
 
 fmt: ## Format the sources
 	cargo fmt --all
