@@ -66,6 +66,7 @@ pub struct Applied {
     /// How many of its moves were made.
     pub made: usize,
     /// Whether too much of the pool is silent for anything to be moved.
+    #[serde(default)]
     pub frozen: bool,
 }
 
