@@ -104,6 +104,9 @@ impl Control {
         servers: &BTreeMap<ServerId, Server>,
         frozen: bool,
     ) -> Result<(), ControlError> {
+        if self.active().paused {
+            return Ok(());
+        }
         let configs = self.documents::<PowerConfig>(kind::POWER).await?;
         let silent = |server: &&Server| server.standing == Standing::Silent;
         if configs.is_empty() || !servers.values().any(|server| silent(&server)) {

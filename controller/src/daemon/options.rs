@@ -18,7 +18,7 @@ use crate::authority::Authority;
 #[command(
     name = "repave-controller",
     version,
-    after_help = "Each option can also stand in the configuration file, under its name without the dashes, or in the environment."
+    after_help = "Each option can also stand in the configuration file, under its name with '_' for '-' (a list where it may be given several times), or in the environment."
 )]
 pub struct Options {
     /// What to do.
@@ -52,6 +52,7 @@ pub struct Flags {
     /// A DNS name or address by which servers and operators call this controller; the first one
     /// stands in URLs that servers are given. May be given several times.
     #[arg(long = "name", env = "REPAVE_NAMES", value_delimiter = ',', value_name = "NAME")]
+    #[serde(alias = "name")]
     names: Vec<String>,
     /// Where to listen for servers and operators.
     #[arg(long, env = "REPAVE_LISTEN", value_name = "ADDRESS:PORT")]
@@ -65,6 +66,7 @@ pub struct Flags {
     /// Base URL from which servers fetch images, best first, in place of this controller's own. May
     /// be given several times.
     #[arg(long = "source", env = "REPAVE_SOURCES", value_delimiter = ',', value_name = "URL")]
+    #[serde(alias = "source")]
     sources: Vec<String>,
     /// Public half of the root key, which signs trust documents.
     #[arg(long, env = "REPAVE_ROOT_KEY", value_name = "HEX")]
@@ -250,4 +252,28 @@ fn private(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
         .with_context(|| format!("cannot change the mode of {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_names_of_the_flags_and_flags_go_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("controller.toml");
+        let key = "0f".repeat(32);
+        let text = format!(
+            "state = '/var/lib/repave'\npool = 'demo'\nname = ['a', 'b']\nroot_key = '{key}'\npoll_ms = 7"
+        );
+        std::fs::write(&path, text).unwrap();
+        let flags = Flags { config: Some(path.clone()), poll_ms: Some(9), ..Flags::default() };
+        let run = flags.with_file().unwrap().run().unwrap();
+        assert_eq!((run.names.as_slice(), run.poll_ms), (["a".into(), "b".into()].as_slice(), 9));
+        assert_eq!(run.sources(), ["https://a:8443/library"]);
+        std::fs::write(&path, "colour = 1").unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        let error = format!("{:#}", flags.with_file().unwrap_err());
+        assert!(error.contains("unknown field `colour`"), "{error}");
+    }
 }
