@@ -18,6 +18,16 @@ pub fn to_text(at_ms: u64) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
+/// How long ago that was, in the largest unit that says enough.
+pub fn age(at_ms: u64, now_ms: u64) -> String {
+    match (now_ms / 1000).saturating_sub(at_ms / 1000) {
+        s if s < 120 => format!("{s} s"),
+        s if s < 7_200 => format!("{} min", s / 60),
+        s if s < 172_800 => format!("{} h", s / 3_600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod key_file;
 pub mod metrics;
 pub mod owner_only;
+mod page;
 pub mod policy;
 pub mod power;
 pub mod records;

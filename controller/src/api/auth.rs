@@ -81,7 +81,8 @@ fn token(headers: &HeaderMap) -> Result<String, Problem> {
     }
 }
 
-async fn identify(app: &App, client: IpAddr, token: &str) -> Result<Identity, Problem> {
+/// Whose token this is. One that is not good counts against its address, wherever it was given.
+pub(crate) async fn identify(app: &App, client: IpAddr, token: &str) -> Result<Identity, Problem> {
     if let Some(identity) = app.0.identities.known(token) {
         return Ok(identity);
     }

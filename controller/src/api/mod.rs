@@ -37,8 +37,11 @@ use tower_http::services::ServeDir;
 pub use openapi::document;
 pub use problem::Problem;
 
+pub(crate) use auth::identify;
+
 use crate::control::Control;
 use crate::engine::Engine;
+use crate::page;
 use auth::Identities;
 use limiter::Limiter;
 
@@ -82,7 +85,7 @@ impl App {
         }))
     }
 
-    fn control(&self) -> &Control {
+    pub(crate) fn control(&self) -> &Control {
         &self.0.control
     }
 }
@@ -103,6 +106,7 @@ pub fn router(app: App, library: &Path) -> Router {
         .layer(from_fn_with_state(app.clone(), auth::guard))
         .merge(statuses)
         .merge(public)
+        .merge(page::router())
         .layer(from_fn_with_state(app.clone(), request::limit))
         .with_state(app)
         .merge(blobs(library))

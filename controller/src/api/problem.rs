@@ -12,6 +12,7 @@ use crate::control::ControlError;
 use crate::store::StoreError;
 
 const MEDIA_TYPE: &str = "application/problem+json";
+const HTML: &str = "text/html";
 /// Bytes of a foreign error's text that are passed on; they are sentences.
 const FOREIGN_BYTES: usize = 4 * 1024;
 
@@ -55,7 +56,7 @@ impl Problem {
     }
 
     /// The request itself is not in order.
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
@@ -120,7 +121,11 @@ impl IntoResponse for Problem {
 pub(super) async fn dress(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    let is_dressed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MEDIA_TYPE);
+    // A page of ours says what is wrong to people, and nobody else answers in HTML.
+    let is_dressed = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == MEDIA_TYPE || kind.as_bytes().starts_with(HTML.as_bytes()));
     if !is_error || is_dressed {
         return response;
     }

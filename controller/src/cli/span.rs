@@ -42,12 +42,7 @@ impl Span {
 pub(super) fn age(at: &str, now_ms: u64) -> String {
     let Ok(at) = OffsetDateTime::parse(at, &Rfc3339) else { return at.into() };
     let at_s = u64::try_from(at.unix_timestamp()).unwrap_or_default();
-    match (now_ms / 1000).saturating_sub(at_s) {
-        s if s < 120 => format!("{s} s"),
-        s if s < 7_200 => format!("{} min", s / 60),
-        s if s < 172_800 => format!("{} h", s / 3_600),
-        s => format!("{} d", s / 86_400),
-    }
+    clock::age(at_s.saturating_mul(1000), now_ms)
 }
 
 #[cfg(test)]

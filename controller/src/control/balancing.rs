@@ -78,6 +78,25 @@ struct Round {
     now_ms: u64,
 }
 
+impl Round {
+    fn is_frozen(&self) -> bool {
+        self.decision.notes.iter().any(|note| matches!(note, Note::Frozen { .. }))
+    }
+}
+
+/// A pool at a glance.
+#[derive(Debug)]
+pub struct Overview {
+    /// Each declared type, what it wants and what it has.
+    pub types: Vec<TypeView>,
+    /// Why a round would not do more.
+    pub notes: Vec<String>,
+    /// Whether too much of the pool is silent for anything to be moved.
+    pub frozen: bool,
+    /// Every server, without settings.
+    pub servers: BTreeMap<ServerId, Server>,
+}
+
 impl Control {
     /// What a round would do now, under the policy in force or under another.
     pub async fn plan(&self, policy: Option<Policy>) -> Result<Plan, ControlError> {
@@ -103,23 +122,21 @@ impl Control {
         let mut servers = BTreeMap::new();
         self.load_servers(&mut servers).await?;
         let round = self.decide(&servers, self.active(), None).await?;
-        let view = |declared: &ServerType| {
-            let known = round.fleet.types.iter().find(|known| known.name == declared.name);
-            let wanted =
-                round.decision.wanted.iter().find(|wanted| wanted.server_type == declared.name);
-            TypeView {
-                name: declared.name.clone(),
-                image: declared.image.to_string(),
-                version: known.and_then(|known| known.image).map(|image| image.version),
-                min: declared.min,
-                max: declared.max,
-                wanted: wanted.map_or(0, |wanted| wanted.wanted),
-                have: wanted.map_or(0, |wanted| wanted.have),
-                up: wanted.map_or(0, |wanted| wanted.up),
-                load_milli: wanted.and_then(|wanted| wanted.load).map(|load| load.0),
-            }
-        };
-        Ok(round.active.policy.types.iter().map(view).collect())
+        Ok(types(&round))
+    }
+
+    /// The pool at a glance. What holds a round back is said as if the balancer were not paused, so
+    /// that it can be seen before it is resumed.
+    pub async fn overview(&self) -> Result<Overview, ControlError> {
+        let mut servers = BTreeMap::new();
+        self.load_servers(&mut servers).await?;
+        let round = self.decide(&servers, self.active(), Some(false)).await?;
+        Ok(Overview {
+            types: types(&round),
+            notes: round.decision.notes.iter().map(ToString::to_string).collect(),
+            frozen: round.is_frozen(),
+            servers,
+        })
     }
 
     /// Carries a round out now, even while the balancer is paused.
@@ -152,8 +169,7 @@ impl Control {
                 Err(error) => warn!("server {}: {error}", one.server),
             }
         }
-        let is_frozen = |note: &Note| matches!(note, Note::Frozen { .. });
-        let frozen = round.decision.notes.iter().any(is_frozen);
+        let frozen = round.is_frozen();
         self.metrics.round(made);
         Ok(Applied { plan: words(&round, servers), made, frozen })
     }
@@ -282,6 +298,27 @@ fn keep(servers: &mut BTreeMap<ServerId, Server>, row: &crate::store::ServerRow)
         }
         Err(error) => warn!("{error}: {}", error.source),
     }
+}
+
+/// Each declared type as the API says it.
+fn types(round: &Round) -> Vec<TypeView> {
+    let view = |declared: &ServerType| {
+        let known = round.fleet.types.iter().find(|known| known.name == declared.name);
+        let wanted =
+            round.decision.wanted.iter().find(|wanted| wanted.server_type == declared.name);
+        TypeView {
+            name: declared.name.clone(),
+            image: declared.image.to_string(),
+            version: known.and_then(|known| known.image).map(|image| image.version),
+            min: declared.min,
+            max: declared.max,
+            wanted: wanted.map_or(0, |wanted| wanted.wanted),
+            have: wanted.map_or(0, |wanted| wanted.have),
+            up: wanted.map_or(0, |wanted| wanted.up),
+            load_milli: wanted.and_then(|wanted| wanted.load).map(|load| load.0),
+        }
+    };
+    round.active.policy.types.iter().map(view).collect()
 }
 
 /// A reason with the server's name in place of its id, which is all that the balancer knows of it.

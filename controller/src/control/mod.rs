@@ -34,7 +34,7 @@ use crate::store::changes::Changes;
 use crate::store::{DocumentRow, Store};
 
 pub use access::{Identity, NewToken, Role, Token, TokenInfo};
-pub use balancing::{Applied, Plan, PlannedMove};
+pub use balancing::{Applied, Overview, Plan, PlannedMove};
 pub use channels::{Channel, ImageInfo};
 pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;

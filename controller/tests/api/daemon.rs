@@ -71,6 +71,7 @@ impl Daemon {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
+            .max_redirects(0)
             .timeout_global(Some(GUARD))
             .build()
             .into();
@@ -207,6 +208,22 @@ impl Asking<'_> {
 
     /// The answer, whose status must be this; an error must be a problem.
     pub(crate) fn expect(self, code: u16) -> Answer {
+        let (method, path) = (self.method.clone(), self.path.clone());
+        let answer = self.page(code);
+        let what = format!("{method} {path}: {}", answer.text());
+        if code >= 400 && method != "HEAD" {
+            assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
+            let problem = answer.json();
+            assert_eq!(problem["status"], code, "{what}");
+            for field in ["type", "title", "detail"] {
+                assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{what}");
+            }
+        }
+        answer
+    }
+
+    /// The same for people, whose errors are pages.
+    pub(crate) fn page(self, code: u16) -> Answer {
         let uri = self.daemon.url(&self.path);
         let mut request = Request::builder().method(self.method.as_str()).uri(uri);
         for (name, value) in &self.headers {
@@ -219,14 +236,6 @@ impl Asking<'_> {
         let answer = Answer { headers: head.headers, body: bytes };
         let what = format!("{} {}: {}", self.method, self.path, answer.text());
         assert_eq!(head.status.as_u16(), code, "{what}");
-        if code >= 400 && self.method != "HEAD" {
-            assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
-            let problem = answer.json();
-            assert_eq!(problem["status"], code, "{what}");
-            for field in ["type", "title", "detail"] {
-                assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{what}");
-            }
-        }
         answer
     }
 }

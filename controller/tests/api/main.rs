@@ -7,6 +7,7 @@ mod access;
 mod daemon;
 mod description;
 mod limits;
+mod page;
 mod pool;
 mod power;
 #[path = "../common/python.rs"]
