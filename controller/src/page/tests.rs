@@ -123,7 +123,7 @@ fn the_pool_is_on_its_page() {
         "policy 12",
         "wall (viewer)",
         "unsealed",
-        "612 MB/s",
+        "612 MB&#x2f;s",
         "43 %",
         "value=\"43\"",
         "81 %",
