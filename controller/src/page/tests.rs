@@ -4,7 +4,7 @@ use super::*;
 use crate::control::Role;
 use crate::fleet::{Enrolment, Facts, Failures, Seen as LastStatus};
 use crate::policy::Policy;
-use repave_protocol::{Nonce, ServerId, Sha256, Side, SigningKey};
+use repave_protocol::{Generation, Nonce, SealReport, ServerId, Sha256, Side, SigningKey};
 
 /// A folder into which the pages are written, to be looked at.
 const WRITE: &str = "REPAVE_WRITE_PAGES";
@@ -103,6 +103,14 @@ fn some() -> Vec<Server> {
     failed.cordoned = true;
     let mut pinned = server(3, "batch-1", Standing::Up);
     pinned.pinned = Some("batch".into());
+    pinned.seen.seal = Some(SealReport {
+        generation: Generation(3),
+        server_type: "batch".into(),
+        image: "batch".into(),
+        version: 7,
+        manifest: Sha256::of(b"another"),
+        attempts: 0,
+    });
     vec![
         server(1, "web-1", purposing),
         server(2, "web-2", Standing::Up),
@@ -128,6 +136,7 @@ fn the_pool_is_on_its_page() {
         "value=\"43\"",
         "81 %",
         "pinned to batch",
+        "batch:7",
         "cordoned",
         "4 s ago",
         "quarantined",

@@ -123,6 +123,8 @@ struct Progress {
 #[derive(Serialize)]
 struct EventRow {
     at: String,
+    /// The same as people read it.
+    shown: String,
     about: String,
     what: String,
     why: String,
@@ -215,6 +217,9 @@ fn server_row(server: &Server, now_ms: u64) -> ServerRow {
         }
         _ => None,
     };
+    // What a silent server said of itself is old; one in default says nothing of its load.
+    let is_told = server.seen.load != Load::default() && server.standing != Standing::Silent;
+    let load = is_told.then_some(server.seen.load);
     ServerRow {
         name: server.name.clone(),
         id: server.id.short(),
@@ -225,7 +230,7 @@ fn server_row(server: &Server, now_ms: u64) -> ServerRow {
         standing: server.standing.name(),
         tone: Tone::of(&server.standing).name(),
         progress,
-        load: (server.seen.load != Load::default()).then(|| share(server.seen.load.busy_milli)),
+        load: load.map(|load| share(load.busy_milli)),
         seen_at: clock::to_text(server.seen.at_ms),
         seen: clock::age(server.seen.at_ms, now_ms),
         remarks: remarks(server),
@@ -275,7 +280,9 @@ fn event_row(event: &Event, overview: &Overview) -> EventRow {
     };
     let title = |id| overview.servers.get(&id).map_or_else(|| id.short(), Server::title);
     let about = event.server.map(title).unwrap_or_else(|| "pool".into());
-    EventRow { at: clock::to_text(event.at_ms), about, what, why }
+    let at = clock::to_text(event.at_ms);
+    let shown = at.trim_end_matches('Z').replace('T', " ");
+    EventRow { at, shown, about, what, why }
 }
 
 #[cfg(test)]
