@@ -1,3 +1,6 @@
+//! The page as its template makes it: what it shows, and that nothing which somebody else wrote
+//! becomes part of it.
+
 use std::collections::BTreeMap;
 
 use super::*;
