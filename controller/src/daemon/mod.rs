@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -58,8 +59,18 @@ impl Running {
     }
 }
 
+/// Every server keeps a connection open: as many files as the system lets us have.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!("the limit on open files stays as it is: {error}");
+    }
+}
+
 /// Starts everything. When it returns, the daemon can be connected to.
 pub async fn start(run: &Run) -> Result<Running> {
+    raise_file_limit();
     let state = &run.state;
     let authority = Authority::open_or_create(state, &run.names, OffsetDateTime::now_utc())?;
     let authority = Arc::new(authority);
