@@ -1,14 +1,17 @@
 //! `repave image`: images, and the library that keeps them. Each command is a file of its own.
 
+mod gc;
 mod import;
 mod inspect;
 mod list;
+mod sign;
 mod verify;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use repave_image_codec::Library;
 use repave_protocol::PublicKey;
 
 use super::Failure;
@@ -42,12 +45,30 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Sign an image of a library with a further key, or with another key alone.
+    Sign(sign::Sign),
+    /// List an image no longer. What only it needs stays until `repave image gc`.
+    Remove {
+        /// The image, as NAME:VERSION.
+        image: ImageName,
+        /// The library: a folder with an OCI image layout.
+        #[arg(long, env = "REPAVE_LIBRARY", value_name = "DIR")]
+        library: PathBuf,
+    },
+    /// Throw away what no listed image needs, and what imports that were killed left.
+    Gc {
+        /// Only say what would be thrown away.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Output {
     /// The library: a folder with an OCI image layout. An import makes it if it is not there.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, env = "REPAVE_LIBRARY", value_name = "DIR")]
     library: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -80,5 +101,10 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Verify { image, public_keys, output } => {
             verify::run(&image, &public_keys, &output)
         }
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Remove { image, library } => {
+            Ok(Library::open(&library)?.remove(&image.name, image.version)?)
+        }
+        Command::Gc { dry_run, output } => gc::run(dry_run, &output),
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Import) -> Result<(), Failure> {
 fn summary(Imported { reference, summary }: &Imported) -> String {
     let boot = if summary.firmware_bootable { "firmware-bootable" } else { "kexec-only" };
     format!(
-        "{}:{} {boot}, {:.1} MiB in {} chunks: {} zero, {} new ({:.1} MiB, stored as {:.1}), {} reused; index {} bytes, {} packs\nmanifest sha256:{}",
+        "{}:{} {boot}, {:.1} MiB in {} chunks: {} zero, {} new ({:.1} MiB, stored as {:.1}), {} reused ({:.1} MiB); {:.1} MiB saved, index {} bytes, {} packs\nmanifest sha256:{}",
         reference.name,
         reference.version,
         summary.image_bytes as f64 / MIB,
@@ -60,6 +60,8 @@ fn summary(Imported { reference, summary }: &Imported) -> String {
         summary.new_bytes as f64 / MIB,
         summary.stored_bytes as f64 / MIB,
         summary.reused_chunks,
+        summary.reused_bytes as f64 / MIB,
+        summary.saved_bytes as f64 / MIB,
         summary.index_bytes,
         summary.packs,
         reference.manifest

@@ -15,6 +15,9 @@ pub(super) fn run(image: &ImageName, output: &Output) -> Result<(), Failure> {
         return print_json(manifest);
     }
     print(&heading(&stored, manifest))?;
+    for key in Library::open(&output.library)?.claimed_keys(&stored)? {
+        print(&format!("signature by {key} (not checked: see repave image verify)"))?;
+    }
     for partition in &manifest.partitions {
         print(&partition_line(partition))?;
     }
