@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::Voice;
 use crate::transfer::{Pass, Scope, Settled, Transfer, run};
+use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
 const PROGRESS_MS: u64 = 1_000;
@@ -44,6 +45,7 @@ impl Traveller<'_, '_> {
     /// Tells the controller that a stage was reached.
     fn reached(&mut self, stage: Stage, plan: &Plan) {
         log::info!("{}", stage_words(stage));
+        self.edges.watchdog.begin(Stretch::Working);
         *self.reached = Some(stage);
         let total_bytes = plan.total_bytes();
         let done_bytes = if stage >= Stage::Written { total_bytes } else { 0 };
@@ -64,9 +66,11 @@ impl Traveller<'_, '_> {
         let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, settled, seed);
         let total_bytes = plan.total_bytes();
         let (voice, record) = (&mut *self.voice, self.journal.record());
-        let host = &mut *self.edges.host;
+        let (host, watchdog) = (&mut *self.edges.host, &mut *self.edges.watchdog);
+        watchdog.begin(Stretch::Transferring);
         let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
         let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
+            watchdog.begin(Stretch::Transferring);
             let now_ms = host.uptime_ms();
             let passed_ms = now_ms.saturating_sub(told_ms);
             if passed_ms < PROGRESS_MS {
@@ -78,6 +82,7 @@ impl Traveller<'_, '_> {
             voice.tell(link, host, record, standing);
         };
         run(&mut transfer, self.edges.link, host, workers, &mut watch)?;
+        self.edges.watchdog.begin(Stretch::Working);
         Ok(transfer.into_settled())
     }
 }
