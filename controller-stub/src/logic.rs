@@ -304,6 +304,7 @@ mod tests {
                 seal,
                 standing,
                 uptime_ms: 0,
+                watchdog: None,
                 inventory: None,
                 default_partition: None,
                 trust: None,

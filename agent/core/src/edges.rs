@@ -2,10 +2,11 @@
 //! system calls, the simulator with a seed; the core cannot tell which. Nothing here decides, and
 //! every call may fail.
 
-use repave_protocol::{Guid, Inventory, Sha256};
+use repave_protocol::{Guid, Inventory, Sha256, WatchdogReport};
 use thiserror::Error;
 
 use crate::settings::Rendered;
+use crate::watchdog::Stretch;
 
 /// A device that did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -313,6 +314,32 @@ pub trait Power {
     fn reboot(&mut self) -> Result<(), PowerError>;
 }
 
+/// A watchdog that could not be armed or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{device}: {operation}: {reason}")]
+pub struct WatchdogError {
+    /// What its driver calls it.
+    pub device: String,
+    /// `open`, `set time-out`, `stop`.
+    pub operation: &'static str,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// The hardware watchdog that was chosen, if there is one. Where there is none, nothing here fails.
+pub trait Watchdog {
+    /// What guards the server now.
+    fn report(&self) -> WatchdogReport;
+    /// A stretch begins, and the one before it has ended. Fed by a thread of its own until the
+    /// bound of the stretch has passed; whoever hangs, or calls nothing any more, starves it.
+    fn begin(&mut self, stretch: Stretch);
+    /// Arms it, or changes the time-out of one that is armed. It then runs on if this kernel is
+    /// left for another one, with nobody to feed it but that one.
+    fn arm(&mut self, timeout_s: u32) -> Result<(), WatchdogError>;
+    /// Stops it, and says why in later reports.
+    fn disarm(&mut self, reason: &'static str) -> Result<(), WatchdogError>;
+}
+
 /// Facts about the running system, time and chance.
 pub trait Host {
     /// Milliseconds since the kernel started; never goes back.
@@ -341,6 +368,8 @@ pub struct Edges<'a> {
     pub configurator: &'a mut dyn Configurator,
     /// The ways out.
     pub power: &'a mut dyn Power,
+    /// What resets the server if it hangs.
+    pub watchdog: &'a mut dyn Watchdog,
     /// Time, chance, facts.
     pub host: &'a mut dyn Host,
 }

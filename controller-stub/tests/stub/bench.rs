@@ -151,6 +151,7 @@ impl Device {
                 seal: None,
                 standing: Standing::Idle,
                 uptime_ms: 0,
+                watchdog: None,
                 inventory: None,
                 default_partition: None,
                 trust: None,

@@ -31,6 +31,7 @@ impl History {
             seal: None,
             standing: Standing::Idle,
             uptime_ms: 0,
+            watchdog: None,
             inventory: None,
             default_partition: None,
             trust: None,

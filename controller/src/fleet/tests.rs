@@ -93,6 +93,7 @@ fn status() -> Status {
         seal: None,
         standing: Said::Idle,
         uptime_ms: 0,
+        watchdog: None,
         inventory: Some(inventory("S1")),
         default_partition: None,
         trust: None,

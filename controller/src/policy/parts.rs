@@ -111,6 +111,10 @@ pub struct SettingsTemplates {
     pub hostname: Option<String>,
     /// Lines for root's `authorized_keys`; one that renders to nothing is left out.
     pub ssh_authorized_keys: Vec<String>,
+    /// The image's systemd feeds the hardware watchdog, which resets a server that was not fed for so
+    /// many seconds. Not a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_s: Option<u32>,
     /// Whole files.
     pub files: Vec<FileTemplate>,
 }

@@ -165,6 +165,7 @@ impl Life {
             seal: self.seal.clone(),
             standing,
             uptime_ms: 0,
+            watchdog: None,
             inventory: (self.sequence == 0).then_some(inventory),
             default_partition: None,
             trust: None,

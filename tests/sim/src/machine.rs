@@ -52,6 +52,10 @@ pub struct Machine {
     pub holds_partitions: bool,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
+    /// Seconds until the hardware watchdog resets a server that does not feed it; none: it is off.
+    pub watchdog_s: Option<u32>,
+    /// Whether the watchdog does not stop.
+    pub is_watchdog_stuck: bool,
     /// The CA that the running system's link believes.
     pub trusted_ca: String,
     /// How the running kernel was left.

@@ -145,6 +145,7 @@ pub struct Plan {
     pub(crate) boot: BootPlan,
     pub(crate) settings: Option<(Volume, Vec<Rendered>)>,
     pub(crate) reports: bool,
+    pub(crate) watchdog_s: Option<u32>,
 }
 
 /// What the planner is told about the server.
@@ -223,6 +224,7 @@ impl Plan {
             boot,
             settings,
             reports,
+            watchdog_s: purpose.settings.watchdog_s,
             image,
         })
     }

@@ -24,6 +24,7 @@ use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::Voice;
 use crate::transfer::{Hands, Held, Pages, Pass, Scope, Transfer, run, samples};
+use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
 const PROGRESS_MS: u64 = 1_000;
@@ -59,6 +60,7 @@ impl<'a, 'e> Traveller<'a, 'e> {
     /// Tells the controller that a stage was reached.
     fn reached(&mut self, stage: Stage, plan: &Plan) {
         log::info!("{}", stage_words(stage));
+        self.edges.watchdog.begin(Stretch::Working);
         *self.reached = Some(stage);
         let total_bytes = plan.total_bytes();
         let done_bytes = if stage >= Stage::Written { total_bytes } else { 0 };
@@ -80,8 +82,12 @@ impl<'a, 'e> Traveller<'a, 'e> {
         let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed);
         let total_bytes = plan.total_bytes();
         let (voice, record) = (&mut *self.voice, self.journal.record());
-        let (mut told_ms, mut told_bytes) = (self.edges.host.uptime_ms(), 0);
+        let Edges { link, host, watchdog, .. } = &mut *self.edges;
+        let (link, host): (&mut dyn Link, &mut dyn Host) = (*link, *host);
+        watchdog.begin(Stretch::Transferring);
+        let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
         let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
+            watchdog.begin(Stretch::Transferring);
             let now_ms = host.uptime_ms();
             let passed_ms = now_ms.saturating_sub(told_ms);
             if passed_ms < PROGRESS_MS {
@@ -92,10 +98,9 @@ impl<'a, 'e> Traveller<'a, 'e> {
             let standing = Standing::Purposing { stage, done_bytes, total_bytes, bytes_per_s };
             voice.tell(link, host, record, standing);
         };
-        let Edges { link, host, .. } = &mut *self.edges;
-        let (link, host): (&mut dyn Link, &mut dyn Host) = (*link, *host);
         let mut hands = Hands { link, host, workers, pages: &mut self.pages };
         run(&mut transfer, &mut hands, &mut watch)?;
+        self.edges.watchdog.begin(Stretch::Working);
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }

@@ -85,6 +85,7 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
         manifest: reference.manifest,
         boot: plan.boot.clone(),
         reports: plan.reports,
+        watchdog_s: plan.watchdog_s,
         departures: 0,
         attempts: 0,
     };
