@@ -122,6 +122,7 @@ impl World {
             watch,
             broken_power: Vec::new(),
             bad_bytes: None,
+            unreadable: None,
             holds_partitions: false,
             loaded: None,
             trusted_ca: String::new(),
