@@ -85,6 +85,10 @@ pub struct ServerView {
     /// It is to be this type and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// Version of the trust document that it goes by, on the side that has the older one; absent if
+    /// it never said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
     /// What failed here, by image.
     pub failures: Vec<FailureView>,
 }
@@ -142,6 +146,7 @@ impl From<&Kept> for ServerView {
             labels: server.labels.clone(),
             cordoned: server.cordoned,
             pinned: server.pinned.clone(),
+            trust: server.trust(),
             failures: server
                 .failures
                 .values()

@@ -148,6 +148,7 @@ fn operators() -> Router<App> {
             get(enrolment::invitation).put(enrolment::invite).delete(enrolment::uninvite),
         )
         .route("/v1/trust", get(trust::get).put(trust::set))
+        .route("/v1/trust/servers", get(trust::servers))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .merge(policies)
 }

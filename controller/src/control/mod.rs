@@ -41,6 +41,7 @@ pub use error::ControlError;
 pub use once::{Answered, Begun};
 pub use policy::Active;
 pub use servers::Kept;
+pub use trust::{Behind, TrustUse};
 
 /// What a controller is set up with; the same for all replicas of a pool.
 #[derive(Clone, Debug)]

@@ -130,7 +130,7 @@ pub fn admit(
         enrolment,
         standing,
         standing_since_ms: now_ms,
-        seen: Seen::of(status, now_ms),
+        seen: Seen::of(status, None, now_ms),
         print: Print::of(inventory),
         facts,
         default_partition: status.default_partition,

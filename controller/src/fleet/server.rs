@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::enrolment::Enrolment;
 use super::hardware::{Facts, Print};
-use super::orders::Assignment;
+use super::orders::{Assignment, Wish};
 use super::standing::Standing;
 
 /// One server.
@@ -81,6 +81,13 @@ pub struct Seen {
     /// How busy it was.
     #[serde(default)]
     pub load: Load,
+    /// Version of the trust document that the running side went by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
+    /// Version that the default side keeps, as far as it is known. A running target learns newer
+    /// ones in memory only, and nobody tells the default side before it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_trust: Option<u64>,
 }
 
 /// The last order issued.
@@ -145,6 +152,19 @@ impl Server {
             Some(assignment) => assignment.wish.server_type(),
             None => self.seen.seal.as_ref().map(|seal| seal.server_type.as_str()),
         }
+    }
+
+    /// Version of the trust document that it goes by on either side, if it ever said.
+    pub fn trust(&self) -> Option<u64> {
+        self.seen.trust.min(self.seen.default_trust)
+    }
+
+    /// Whether it is still to be told whom to believe: who was taken out, or thrown out, is not.
+    pub fn is_told(&self) -> bool {
+        let is_retired = matches!(&self.assignment, Some(one) if one.wish == Wish::Retired);
+        let is_out =
+            matches!(self.enrolment, Enrolment::Rejected { .. } | Enrolment::Revoked { .. });
+        !is_retired && !is_out
     }
 
     /// Whether the order in force has been carried out: the target that was wished for is sealed.

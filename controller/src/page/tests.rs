@@ -29,6 +29,8 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
             generation: None,
             seal: None,
             load: Load { busy_milli: 100 * u64::from(seed), ..Load::default() },
+            trust: None,
+            default_trust: None,
         },
         facts: Facts { serial: Some(format!("S{seed}")), ..Facts::default() },
         print: None,

@@ -47,6 +47,7 @@ fn server() -> ServerView {
         labels: [("rack".to_owned(), "7".to_owned())].into(),
         cordoned: false,
         pinned: None,
+        trust: Some(7),
         failures: vec![FailureView {
             image: "web:1".into(),
             count: 2,
@@ -484,12 +485,24 @@ fn a_trust_document_is_given_as_it_was_signed() {
     let envelope: Value = serde_json::from_str(&text).unwrap();
     let other = Controller::start(vec![
         Exchange::new("PUT /v1/trust").body(envelope.clone()),
+        Exchange::new("PUT /v1/trust?force=true").body(envelope.clone()),
         Exchange::new("GET /v1/trust").answers(envelope.clone()),
+        Exchange::new("GET /v1/trust/servers").answers(json!({
+            "version": 7, "servers": 9, "current": 2, "more": 0,
+            "behind": ([1, 2, 3, 4, 5, 6, 7].map(|number| json!({
+                "server": ID, "title": format!("web-{number}"), "version": 6,
+                "target_knows": number == 1, "last_seen": "2026-11-24T12:00:00Z",
+            }))),
+        })),
     ]);
     fs::write(other.folder().join("trust.json"), &text).unwrap();
     other.check(&["trust", "set", "trust.json"], 0, "version 7 is in force");
     other.check(&["trust", "set", "ca.pem"], 3, "servers would refuse");
+    other.check(&["trust", "set", "trust.json", "--force"], 0, "version 7 is in force");
     let got = other.check(&["trust", "get"], 0, "payloadType");
     assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), envelope);
+    let line = "2 of 9 servers go by version 7; these do not yet: web-1 (its default side), \
+                web-2 (version 6), web-3 (version 6), web-4 (version 6), web-5 (version 6) and 2 more";
+    other.check(&["trust", "status"], 0, line);
     other.done();
 }

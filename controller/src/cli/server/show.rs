@@ -66,6 +66,10 @@ fn described(view: &ServerView, now_ms: u64) -> String {
             ),
         ),
         ("addresses", view.macs.join(" ")),
+        (
+            "trust",
+            view.trust.map_or_else(|| "-".into(), |version| format!("version {version}")),
+        ),
         ("remarks", remarks(view)),
     ];
     let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
