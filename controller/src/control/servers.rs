@@ -173,15 +173,18 @@ impl Control {
         &self,
         id: ServerId,
         expected: Option<i64>,
-        cordoned: bool,
+        (cordoned, note): (bool, Option<&str>),
         actor: &str,
     ) -> Result<Kept, ControlError> {
         let action = if cordoned { "server.cordon" } else { "server.uncordon" };
-        self.operate(id, expected, (actor, action, None), |server, _| {
+        let note: Option<String> = note.map(Into::into);
+        self.operate(id, expected, (actor, action, note.clone()), |server, _| {
             server.cordoned = cordoned;
+        naming::check_note(note)?;
             Ok(Vec::new())
         })
         .await
+            server.cordon_note = note.clone().filter(|_| cordoned);
     }
 
     /// Says that a server is to be of one type and no other, or that it may be any again.
@@ -189,19 +192,22 @@ impl Control {
         &self,
         id: ServerId,
         expected: Option<i64>,
-        to: Option<&str>,
+        (to, note): (Option<&str>, Option<&str>),
         actor: &str,
     ) -> Result<Kept, ControlError> {
         if let Some(name) = to {
             self.declared(name)?;
         }
+        naming::check_note(note)?;
         let action = if to.is_some() { "server.pin" } else { "server.unpin" };
-        let detail = to.map(Into::into);
+        let said = note.map(|note| format!(": {note}")).unwrap_or_default();
+        let detail = to.map(|name| format!("{name}{said}"));
         self.operate(id, expected, (actor, action, detail), |server, _| {
             server.pinned = to.map(Into::into);
             Ok(Vec::new())
         })
         .await
+            server.pin_note = note.filter(|_| to.is_some()).map(Into::into);
     }
 
     /// Takes a server's purpose away and keeps the balancer from giving it another.
@@ -212,9 +218,12 @@ impl Control {
         actor: &str,
     ) -> Result<Kept, ControlError> {
         let active = self.active();
-        self.operate(id, expected, (actor, "server.drain", None), |server, now_ms| {
+        note: Option<&str>,
+        let note: Option<String> = note.map(Into::into);
+        self.operate(id, expected, (actor, "server.drain", note.clone()), |server, now_ms| {
             let drain_ms = active.drain_ms(server.server_type());
-            server.cordoned = true;
+        naming::check_note(note)?;
+            (server.cordoned, server.cordon_note) = (true, note.clone());
             let why = format!("{actor} drained it");
             Ok(vec![server.assign(Wish::Spare, &why, Some(actor), now_ms, drain_ms)])
         })

@@ -117,6 +117,7 @@ impl Server {
             image: image.name.clone(),
             version: image.version,
             count: 0,
+            first_ms: Some(now_ms),
             last_ms: now_ms,
             code: String::new(),
             quarantined: false,

@@ -40,7 +40,9 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         pinned: None,
         assignment: None,
         assignments: 0,
+        cordon_note: None,
         issued: None,
+        pin_note: None,
         failures: BTreeMap::new(),
     }
 }
@@ -102,12 +104,13 @@ fn some() -> Vec<Server> {
         count: 2,
         last_ms: NOW_MS,
         code: "disk.read".into(),
+        first_ms: None,
         quarantined: true,
     };
     failed.failures.insert(Sha256::of(b"an image"), failures);
-    failed.cordoned = true;
+    (failed.cordoned, failed.cordon_note) = (true, Some("the fan is loud".into()));
     let mut pinned = server(3, "batch-1", Standing::Up);
-    pinned.pinned = Some("batch".into());
+    (pinned.pinned, pinned.pin_note) = (Some("batch".into()), Some("for the audit".into()));
     pinned.seen.seal = Some(SealReport {
         generation: Generation(3),
         server_type: "batch".into(),
@@ -140,9 +143,9 @@ fn the_pool_is_on_its_page() {
         "43 %",
         "value=\"43\"",
         "81 %",
-        "pinned to batch",
+        "pinned to batch: for the audit",
         "batch:7",
-        "cordoned",
+        "cordoned: the fan is loud",
         "4 s ago",
         "quarantined",
         "spare → web (web:7)",

@@ -46,7 +46,9 @@ fn server() -> ServerView {
         macs: vec!["52:54:00:00:00:01".into()],
         labels: [("rack".to_owned(), "7".to_owned())].into(),
         cordoned: false,
+        cordon_note: None,
         pinned: None,
+        pin_note: None,
         trust: Some(7),
         failures: vec![FailureView {
             image: "web:1".into(),
@@ -120,6 +122,22 @@ fn what_an_operator_does_to_a_server_is_one_request() {
     }
     let pin = Exchange::new("POST /v1/servers/a%20b/pin").body(json!({ "type": "web" }));
     check(&["pin", "a b", "web"], pin, "alpha: pin done");
+    let pin = Exchange::new("POST /v1/servers/a/pin")
+        .body(json!({ "type": "web", "note": "for the audit" }));
+    check(&["pin", "a", "web", "--note", "for the audit"], pin, "alpha: pin done");
+    let cordon = Exchange::new("POST /v1/servers/a/cordon").body(json!({ "note": "loud" }));
+    check(&["cordon", "a", "--note", "loud"], cordon, "alpha: cordon done");
+    let noted = ServerView {
+        cordoned: true,
+        cordon_note: Some("loud".into()),
+        pinned: Some("web".into()),
+        pin_note: Some("for the audit".into()),
+        ..server()
+    };
+    let show = one(Exchange::new("GET /v1/servers/a").answers(text(&noted)));
+    let shown = show.check(&["server", "show", "a"], 0, "trust         version 7");
+    assert!(shown.contains("cordoned: loud, pinned to web: for the audit"), "{shown}");
+    show.done();
     check(&["cordon", "3fa2", "--json"], Exchange::new("POST /v1/servers/3fa2/cordon"), ID);
 }
 

@@ -66,7 +66,7 @@ fn a_directive_key_is_rotated_and_nobody_is_left_behind() {
             tokio::time::sleep(LOOK).await;
         };
         assert!(why.contains(&format!("drops the directive key {old}")), "{why}");
-        control.drain(up.server.id, None, "test").await.unwrap();
+        control.drain(up.server.id, None, None, "test").await.unwrap();
         until_behind(control, 1).await;
         refused(control, &make(3, &[new])).await;
 
