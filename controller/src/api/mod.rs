@@ -134,6 +134,7 @@ fn operators() -> Router<App> {
         .route("/v1/balancer/pause", post(balancer::pause))
         .route("/v1/balancer/resume", post(balancer::resume))
         .route("/v1/images", get(images::list))
+        .route("/v1/images/{image}/{version}", get(images::get))
         .route("/v1/channels", get(images::channels))
         .route("/v1/channels/{image}/{channel}", put(images::set_channel))
         .route("/v1/events", get(events::list))

@@ -1,14 +1,15 @@
 //! `repave image`: importing images into a library, and looking at what is there.
 
-use std::path::{Path, PathBuf};
+mod looking;
+
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use repave_image::{ImageManifest, Partition};
-use repave_image_codec::{
-    BootDescriptor, ImportOptions, Imported, Library, StoredImage, import, verify,
-};
+use repave_image_codec::{BootDescriptor, ImportOptions, Imported, Library, import, verify};
 use repave_protocol::PublicKey;
+
+use looking::Place;
 
 use super::progress::ProgressLine;
 use super::{Failure, print, print_json};
@@ -20,17 +21,17 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(super) enum Command {
     /// Import a raw disk image with a GPT, or a raw partition image.
     Import(Import),
-    /// List the images of a library.
+    /// List the images of the controller's library, or of a local one.
     List {
         #[command(flatten)]
-        output: Output,
+        place: Place,
     },
-    /// Show what an image is.
+    /// Show what an image of the controller's library is, or one of a local library.
     Inspect {
         /// The image, as NAME:VERSION.
         image: ImageName,
         #[command(flatten)]
-        output: Output,
+        place: Place,
     },
     /// Read every byte of an image back and compare it with its digests.
     Verify {
@@ -96,8 +97,8 @@ impl FromStr for ImageName {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Import(arguments) => run_import(&arguments),
-        Command::List { output } => run_list(&output),
-        Command::Inspect { image, output } => run_inspect(&image, &output),
+        Command::List { place } => looking::list(&place),
+        Command::Inspect { image, place } => looking::inspect(&image, &place),
         Command::Verify { image, public_keys, output } => run_verify(&image, &public_keys, &output),
     }
 }
@@ -138,62 +139,6 @@ fn summary(Imported { reference, summary }: &Imported) -> String {
     )
 }
 
-fn run_list(output: &Output) -> Result<(), Failure> {
-    let images = Library::open(&output.library)?.images()?;
-    if output.json {
-        return print_json(&images);
-    }
-    for image in images {
-        print(&format!("{}:{} sha256:{}", image.name, image.version, image.manifest))?;
-    }
-    Ok(())
-}
-
-fn run_inspect(image: &ImageName, output: &Output) -> Result<(), Failure> {
-    let stored = read(&output.library, image)?;
-    let manifest = stored.manifest.manifest();
-    if output.json {
-        return print_json(manifest);
-    }
-    print(&heading(&stored, manifest))?;
-    for partition in &manifest.partitions {
-        print(&partition_line(partition))?;
-    }
-    Ok(())
-}
-
-fn heading(stored: &StoredImage, manifest: &ImageManifest) -> String {
-    let boot = &manifest.boot;
-    let how = match &boot.efi_path {
-        Some(path) => format!("firmware starts {path} on {}", boot.partition),
-        None => "kexec only".into(),
-    };
-    format!(
-        "{}:{} for servers of type {}\nsha256:{}\n{how}\n{} chunks of {} KiB, blocks of {} bytes, {} packs",
-        manifest.name,
-        manifest.version,
-        manifest.server_type,
-        stored.reference.manifest,
-        manifest.index.chunks,
-        manifest.chunk_bytes / 1024,
-        manifest.logical_block_bytes,
-        stored.oci.packs.len(),
-    )
-}
-
-fn partition_line(partition: &Partition) -> String {
-    let file_system = match &partition.file_system {
-        Some(found) => format!("{} {}", found.kind, found.uuid),
-        None => "no file system known".into(),
-    };
-    format!(
-        "  {:<20} {:>10.1} MiB  {}  {file_system}",
-        partition.name,
-        partition.size_bytes as f64 / MIB,
-        partition.guid
-    )
-}
-
 fn run_verify(image: &ImageName, keys: &[PublicKey], output: &Output) -> Result<(), Failure> {
     let library = Library::open(&output.library)?;
     let reference = library.find(&image.name, image.version)?;
@@ -211,9 +156,4 @@ fn run_verify(image: &ImageName, keys: &[PublicKey], output: &Output) -> Result<
         "{}:{} is whole: {} stored of {} chunks read; {signature}",
         image.name, image.version, found.stored_chunks, found.chunks
     ))
-}
-
-fn read(library: &Path, image: &ImageName) -> Result<StoredImage, Failure> {
-    let library = Library::open(library)?;
-    Ok(library.read(&library.find(&image.name, image.version)?)?)
 }

@@ -35,7 +35,7 @@ use crate::store::{DocumentRow, Store};
 
 pub use access::{Identity, NewToken, Role, Token, TokenInfo};
 pub use balancing::{Applied, Overview, Plan, PlannedMove};
-pub use channels::{Channel, ImageInfo};
+pub use channels::{Channel, ImageDetail, ImageInfo};
 pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;
 pub use once::{Answered, Begun};
