@@ -13,6 +13,7 @@ mod once;
 mod policy;
 mod powering;
 mod servers;
+mod snapshot;
 mod sweeping;
 mod trust;
 mod view;
@@ -70,6 +71,7 @@ pub struct Control {
     library: Library,
     waiting: Waiting,
     metrics: Metrics,
+    snapshot: snapshot::Snapshot,
     active: watch::Sender<Arc<Active>>,
     terms: watch::Sender<Arc<Terms>>,
     trusted: watch::Sender<Option<Arc<Trusted>>>,
@@ -90,6 +92,7 @@ impl Control {
             trusted: watch::Sender::new(None),
             waiting: Waiting::default(),
             metrics: Metrics::default(),
+            snapshot: snapshot::Snapshot::default(),
             setup,
             store,
             authority,
@@ -138,8 +141,13 @@ impl Control {
     /// Commits changes and their events.
     async fn commit(&self, mut changes: Changes, events: &[Event]) -> Result<(), ControlError> {
         changes.events.extend(events.iter().map(records::event));
-        if changes.rows() > 0 {
-            self.store.commit(changes).await?;
+        if changes.rows() == 0 {
+            return Ok(());
+        }
+        let has_servers = !changes.servers.is_empty();
+        self.store.commit(changes).await?;
+        if has_servers {
+            self.snapshot.spoil();
         }
         Ok(())
     }

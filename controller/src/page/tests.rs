@@ -84,7 +84,7 @@ fn seen(servers: Vec<Server>) -> Seen {
             types: vec![of("web", 4, 3, 2, Some(812)), of("batch", 2, 2, 2, None)],
             notes: vec!["short of servers: web wants 4 and has 3".into()],
             frozen: true,
-            servers: servers.into_iter().map(|server| (server.id, server)).collect(),
+            servers: Arc::new(servers.into_iter().map(|server| (server.id, server)).collect()),
         },
         events: vec![note("concurrency reached: 2 servers are moving, 2 may at once"), moved],
         identity: Identity { name: "wall".into(), role: Role::Viewer },
@@ -169,7 +169,7 @@ fn the_pool_is_on_its_page() {
 #[test]
 fn an_empty_pool_has_a_page() {
     let mut seen = seen(some());
-    seen.overview.servers.clear();
+    seen.overview.servers = Default::default();
     seen.overview.types.clear();
     seen.events.clear();
     let page = pool(&seen).unwrap();
