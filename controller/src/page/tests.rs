@@ -1,6 +1,9 @@
 //! The page as its template makes it: what it shows, and that nothing which somebody else wrote
 //! becomes part of it.
 
+#[path = "contrast.rs"]
+mod contrast;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -37,12 +40,12 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         default_partition: None,
         labels: BTreeMap::from([("rack".into(), "7".into())]),
         cordoned: false,
+        cordon_note: None,
         pinned: None,
+        pin_note: None,
         assignment: None,
         assignments: 0,
-        cordon_note: None,
         issued: None,
-        pin_note: None,
         failures: BTreeMap::new(),
     }
 }
@@ -101,10 +104,10 @@ fn some() -> Vec<Server> {
         server_type: "web".into(),
         image: "web".into(),
         version: 7,
+        first_ms: None,
         count: 2,
         last_ms: NOW_MS,
         code: "disk.read".into(),
-        first_ms: None,
         quarantined: true,
     };
     failed.failures.insert(Sha256::of(b"an image"), failures);
