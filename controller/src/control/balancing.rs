@@ -94,14 +94,13 @@ pub struct Overview {
     /// Whether too much of the pool is silent for anything to be moved.
     pub frozen: bool,
     /// Every server, without settings.
-    pub servers: BTreeMap<ServerId, Server>,
+    pub servers: Arc<BTreeMap<ServerId, Server>>,
 }
 
 impl Control {
     /// What a round would do now, under the policy in force or under another.
     pub async fn plan(&self, policy: Option<Policy>) -> Result<Plan, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let active = self.active();
         if let Some(policy) = &policy {
             let faults = policy.check();
@@ -119,8 +118,7 @@ impl Control {
 
     /// Each declared type, what it wants and what it has.
     pub async fn types(&self) -> Result<Vec<TypeView>, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let round = self.decide(&servers, self.active(), None).await?;
         Ok(types(&round))
     }
@@ -128,8 +126,7 @@ impl Control {
     /// The pool at a glance. What holds a round back is said as if the balancer were not paused, so
     /// that it can be seen before it is resumed.
     pub async fn overview(&self) -> Result<Overview, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let round = self.decide(&servers, self.active(), Some(false)).await?;
         Ok(Overview {
             types: types(&round),

@@ -425,3 +425,32 @@ fn a_round_moves_no_server_that_has_changed_since_it_looked() {
         assert!(!changed.stands_as(&seen), "change {number}");
     }
 }
+
+#[test]
+fn a_server_goes_by_the_older_trust_of_its_two_sides() {
+    let mut life = Life::approved();
+    let mut tell = |side, sequence, boot, trust| {
+        let boot = Nonce::from_random([boot; 32]);
+        let status = Status { side, sequence, boot, trust: Some(trust), ..status() };
+        life.server.observe(&status, 2_000, &RULES);
+        life.server.trust()
+    };
+    assert_eq!(tell(Side::Default, 1, 1, 1), Some(1));
+    // What a resident says first is what the default side keeps; what it learns later is its own.
+    assert_eq!(tell(Side::Target, 0, 2, 1), Some(1));
+    assert_eq!(tell(Side::Target, 1, 2, 2), Some(1));
+    assert_eq!(tell(Side::Default, 0, 3, 1), Some(1));
+    assert_eq!(tell(Side::Default, 1, 3, 2), Some(2));
+    assert_eq!(tell(Side::Target, 0, 4, 2), Some(2));
+    assert_eq!(tell(Side::Target, 1, 4, 3), Some(2));
+}
+
+#[test]
+fn a_record_that_says_nothing_of_trust_is_read_and_counts_as_behind() {
+    let mut doc = serde_json::to_value(&Life::approved().server).unwrap();
+    let seen = doc["seen"].as_object_mut().unwrap();
+    seen.retain(|name, _| !name.contains("trust"));
+    let server: Server = serde_json::from_value(doc).unwrap();
+    assert_eq!(server.trust(), None);
+    assert!(server.is_told() && server.trust() < Some(1));
+}

@@ -164,7 +164,7 @@ pub struct Rollout {
     pub wave_share: Milli,
     /// A server counts as good this many seconds after it came up.
     pub settle_s: u64,
-    /// More failures of the version than this stop its rollout.
+    /// The version may fail on so many servers, however often on each; one more stops its rollout.
     pub most_failures: u32,
 }
 

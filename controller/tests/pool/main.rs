@@ -9,6 +9,7 @@ mod postgres;
 
 mod device;
 mod fixture;
+mod trust;
 
 use std::sync::atomic::Ordering;
 
