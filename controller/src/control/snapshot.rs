@@ -1,6 +1,6 @@
 //! Every server as it was a moment ago, read once for all who look at the whole pool: lists by type,
 //! plans, the page, names. What this controller itself did to a server is always in it; what servers
-//! reported, and what other controllers did, may be as old as [`FRESH`].
+//! reported, and what other controllers did, may be older by [`FRESH`] and the time of reading it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Snapshot {
 }
 
 impl Control {
-    /// Every server, a second old at most.
+    /// Every server, as of about a second ago at most.
     pub(super) async fn snapshot(&self) -> Result<Servers, ControlError> {
         // Held while it is read, so that those who come meanwhile share what was read.
         let mut taken = self.snapshot.taken.lock().await;
@@ -52,11 +52,11 @@ impl Control {
         if let Some(fresh) = fresh {
             return Ok(Arc::clone(&fresh.servers));
         }
-        // Counted from here: what changes while it is read may be missing.
-        let at = Instant::now();
         let mut servers = BTreeMap::new();
         self.load_servers(&mut servers).await?;
         let servers = Arc::new(servers);
+        // Counted from here, or a pool that takes a second to read would be read each time.
+        let at = Instant::now();
         *taken = Some(Taken { at, writes, servers: Arc::clone(&servers) });
         Ok(servers)
     }
