@@ -284,13 +284,8 @@ impl Agent {
         };
         let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
         let journal_disk = self.home.default.disk;
-        let mut on = Traveller {
-            edges,
-            journal: &mut self.home.journal,
-            journal_disk,
-            voice: &mut self.voice,
-            reached: &mut self.reached,
-        };
+        let (journal, voice) = (&mut self.home.journal, &mut self.voice);
+        let mut on = Traveller::new(edges, journal, journal_disk, voice, &mut self.reached);
         road::travel(plan, &mut on)?;
         Ok(())
     }

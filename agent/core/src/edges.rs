@@ -153,22 +153,36 @@ pub enum Work {
         /// no disk tears a block, and any disk may tear more. That block itself is not flushed.
         first_block_last: bool,
     },
-    /// Read from the disk past the cache into the buffer and digest it.
+    /// Read from the disk past the cache into the buffer, and look at the bytes.
     Read {
         /// Where on the disk.
         offset_bytes: u64,
         /// How many bytes.
         length_bytes: u32,
-        /// Whether the SHA-256 is wanted besides the CRC-32; it costs twenty times as much.
-        sha256: bool,
+        /// What is looked for.
+        look: Look,
     },
-    /// Make a range of the disk zero, writing only if it is not.
+    /// Make a range of the disk zero.
     Zero {
         /// Where on the disk.
         offset_bytes: u64,
         /// How many bytes.
         length_bytes: u32,
+        /// Read it first, and write only if it is not zero. Whoever knows that it is not spares
+        /// the read.
+        look_first: bool,
     },
+}
+
+/// What is looked for in bytes that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Their CRC-32: whether they are what this run has checked and written.
+    Crc32,
+    /// Their SHA-256: whether they are an image's, whoever wrote them. Twenty times the work.
+    Sha256,
+    /// Whether all of them are zero.
+    Zero,
 }
 
 /// A job that ended.
@@ -190,13 +204,12 @@ pub enum Seen {
     },
     /// A write was accepted by the device.
     Wrote,
-    /// A read's bytes.
-    Read {
-        /// Their CRC-32 (IEEE).
-        crc32: u32,
-        /// Their digest, if it was wanted.
-        sha256: Option<Sha256>,
-    },
+    /// The CRC-32 (IEEE) of a read's bytes.
+    Crc32(u32),
+    /// The digest of a read's bytes.
+    Sha256(Sha256),
+    /// Whether all of a read's bytes are zero.
+    Zero(bool),
     /// A range is zero now.
     Zeroed {
         /// Whether a read past the cache found it so already, and nothing was written.

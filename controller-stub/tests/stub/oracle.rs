@@ -290,6 +290,14 @@ fn stage_skipped() {
 }
 
 #[test]
+fn a_target_that_was_its_image_already_is_sealed_as_planned() {
+    let mut history = History::reached(&ALL[..2]);
+    history.next.seal = Some(seal_of("web", 1));
+    history.say(at(Stage::Sealed));
+    history.check(&[]);
+}
+
+#[test]
 fn a_stage_lost_on_the_way_was_not_skipped() {
     let mut history = History::reached(&ALL[..3]);
     history.next.sequence += 1;

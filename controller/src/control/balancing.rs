@@ -162,9 +162,10 @@ impl Control {
         }
         let mut made = 0;
         for one in &round.decision.moves {
-            match self.make(&round, one, actor).await {
+            let Some(seen) = servers.get(&one.server) else { continue };
+            match self.make(&round, one, seen, actor).await {
                 Ok(()) => made += 1,
-                // The server has said something in between: the next round looks at it again.
+                // Left for the next round, which decides by what it is now.
                 Err(ControlError::Changed { .. }) => {}
                 Err(error) => warn!("server {}: {error}", one.server),
             }
@@ -192,14 +193,19 @@ impl Control {
         Ok(Round { active, fleet, decision, now_ms })
     }
 
-    /// Makes one move, if the server's record still is what the round saw.
+    /// Makes one move, if the server still stands as the round has `seen` it: somebody may have
+    /// cordoned, pinned or retired it since.
     async fn make(
         &self,
         round: &Round,
         one: &Move,
+        seen: &Server,
         actor: Option<&str>,
     ) -> Result<(), ControlError> {
         let kept = self.server(one.server).await?;
+        if !kept.server.stands_as(seen) {
+            return Err(ControlError::Changed { what: format!("server {}", one.server) });
+        }
         let mut server = kept.server;
         let wish = match one.action {
             Action::Release => Wish::Spare,

@@ -131,6 +131,19 @@ impl Issued {
 }
 
 impl Server {
+    /// Whether all that decides what may be done with it is as it was in `earlier`; only when it
+    /// was heard of, and how busy it was, may have changed.
+    pub fn stands_as(&self, earlier: &Self) -> bool {
+        self.assignments == earlier.assignments
+            && self.cordoned == earlier.cordoned
+            && self.enrolment == earlier.enrolment
+            && self.standing == earlier.standing
+            && self.seen.seal == earlier.seen.seal
+            && self.pinned == earlier.pinned
+            && self.labels == earlier.labels
+            && self.failures == earlier.failures
+    }
+
     /// What to call it in a sentence.
     pub fn title(&self) -> String {
         match &self.name {

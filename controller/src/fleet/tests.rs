@@ -400,3 +400,28 @@ fn a_burned_machine_takes_over_from_its_old_key() {
     old.check(Said::Idle, None, (0, WAIT));
     old.stands("suspended");
 }
+
+#[test]
+fn a_round_moves_no_server_that_has_changed_since_it_looked() {
+    let mut life = Life::approved();
+    life.be("web");
+    let status = life.status(Said::Idle, None);
+    life.report(&status);
+    let seen = life.server.clone();
+    let same = life.status(Said::Idle, None);
+    life.server.observe(&same, life.now_ms, &RULES);
+    assert!(life.server.stands_as(&seen), "it has only been heard of again");
+
+    let changes: [fn(&mut Server); 5] = [
+        |server| server.cordoned = true,
+        |server| server.pinned = Some("db".into()),
+        |server| drop(server.labels.insert("rack".into(), "2".into())),
+        |server| drop(server.expel("ann", 9_000)),
+        |server| drop(server.assign(Wish::Retired, "old", Some("ann"), 9_000, 0)),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut changed = life.server.clone();
+        change(&mut changed);
+        assert!(!changed.stands_as(&seen), "change {number}");
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod controller;
+mod image;
 mod offline;
 mod remote;
 

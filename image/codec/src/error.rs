@@ -173,8 +173,8 @@ pub enum LibraryError {
         /// The folder.
         path: PathBuf,
     },
-    /// Somebody else is writing into it.
-    #[error("library {path} is being written by another process: wait for it")]
+    /// Somebody else is writing into it, or needs its blobs to stay.
+    #[error("library {path} is in use by another process: wait for it")]
     Busy {
         /// The folder.
         path: PathBuf,
@@ -196,6 +196,26 @@ pub enum LibraryError {
         name: String,
         /// Its version.
         version: u64,
+    },
+    /// Something is listed that cannot be read, so nobody knows what it needs.
+    #[error(
+        "{path} is listed but is not a manifest ({reason}): nothing is thrown away before it is repaired or no longer listed"
+    )]
+    NotAManifest {
+        /// Its blob.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More signatures than a reader takes.
+    #[error(
+        "the image would have {found} signatures, more than {limit}: sign it anew with one key alone"
+    )]
+    TooManySignatures {
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
     },
     /// A blob is larger or smaller than it should be.
     #[error("blob {sha256} has {found_bytes} bytes instead of {wanted_bytes}")]

@@ -126,6 +126,7 @@ impl World {
             watch,
             broken_power: Vec::new(),
             bad_bytes: None,
+            unreadable: None,
             holds_partitions: false,
             loaded: None,
             watchdog_s: None,
