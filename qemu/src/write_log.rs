@@ -3,9 +3,10 @@
 //!
 //! The format is the kernel's dm-log-writes (Documentation/admin-guide/device-mapper/
 //! log-writes.rst): one sector with a header, then for each request one sector with its entry and,
-//! for a write, the data, rounded up to whole sectors. The header's count of entries is brought up
-//! to date now and then only, and a QEMU that was killed leaves it stale: so the log is read up to
-//! the end of the file, and an entry that is not whole was never made.
+//! for a write, as many sectors of data as it says. (`data_len` is of marks only, whose names lie
+//! in the sector of their entry.) The header's count of entries is brought up to date now and then
+//! only, and a QEMU that was killed leaves it stale: so the log is read up to the end of the file,
+//! and an entry that is not whole was never made.
 
 use std::ops::Range;
 
@@ -117,7 +118,7 @@ fn entry(
     let index = entries.len();
     let wrong = |what| WriteLogError::Entry { index, at, what };
     let data_at = at + sector_bytes;
-    let Some([sector, sectors, flags, data_bytes]) = numbers::<4>(log, at) else {
+    let Some([sector, sectors, flags, _mark_bytes]) = numbers::<4>(log, at) else {
         return Ok(None);
     };
     if flags & !(FLUSH | FUA | DISCARD | MARK) != 0 {
@@ -126,15 +127,8 @@ fn entry(
     let bytes =
         |count: u64| count.checked_mul(sector_bytes).ok_or(wrong("it lies beyond any disk"));
     let (offset_bytes, length_bytes) = (bytes(sector)?, bytes(sectors)?);
-    // A discard says how much it discards, and has no data; a mark's data is a name.
-    let data_bytes = if flags & DISCARD == 0 { data_bytes } else { 0 };
-    if flags & (DISCARD | MARK) == 0 && data_bytes != length_bytes {
-        return Err(wrong("its data is not as long as what it writes"));
-    }
-    let end_bytes = data_at
-        .checked_add(data_bytes)
-        .and_then(|end| end.checked_next_multiple_of(sector_bytes))
-        .ok_or(wrong("its data has no end"))?;
+    let data_bytes = if flags & (DISCARD | MARK) == 0 { length_bytes } else { 0 };
+    let end_bytes = data_at.checked_add(data_bytes).ok_or(wrong("its data has no end"))?;
     if end_bytes > log.len() as u64 {
         return Ok(None);
     }
@@ -191,7 +185,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn write(mut self, sector: u64, sectors: u64, byte: u8) -> Self {
-            self.sector(&[sector, sectors, 0, sectors * 512]);
+            self.sector(&[sector, sectors, 0, 0]);
             self.0.extend(vec![byte; (sectors * 512) as usize]);
             self
         }
@@ -243,7 +237,7 @@ pub(crate) mod tests {
             assert_eq!(found.len(), expected, "{length} bytes");
         }
         assert_eq!(parse(&whole).unwrap().len(), 2);
-        assert_eq!(parse(&Hand::new().flags(MARK, 0, 0, 5).flush().0).unwrap().len(), 0);
+        assert_eq!(parse(&Hand::new().flags(MARK, 0, 0, 5).flush().0).unwrap().len(), 1);
     }
 
     #[test]
@@ -263,12 +257,10 @@ pub(crate) mod tests {
         check(&header(2, 512), "log of writes: version 2 is not known, only 1 is");
         check(&header(1, 513), "log of writes: sectors of 513 bytes");
         check(&header(1, 0), "log of writes: sectors of 0 bytes");
-        let entry =
-            |flags, sector, sectors, data| Hand::new().flags(flags, sector, sectors, data).0;
+        let entry = |flags, sector, sectors| Hand::new().flags(flags, sector, sectors, 0).0;
         let at = "log of writes: entry 0, at byte 512: ";
-        check(&entry(1 << 7, 0, 0, 0), &format!("{at}it has unknown flags"));
-        check(&entry(0, u64::MAX, 1, 512), &format!("{at}it lies beyond any disk"));
-        check(&entry(0, 0, 2, 512), &format!("{at}its data is not as long as what it writes"));
-        check(&entry(MARK, 0, 0, u64::MAX), &format!("{at}its data has no end"));
+        check(&entry(1 << 7, 0, 0), &format!("{at}it has unknown flags"));
+        check(&entry(0, u64::MAX, 1), &format!("{at}it lies beyond any disk"));
+        check(&entry(0, 0, u64::MAX / 512), &format!("{at}its data has no end"));
     }
 }

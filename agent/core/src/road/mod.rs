@@ -84,8 +84,8 @@ impl<'a, 'e> Traveller<'a, 'e> {
         let (voice, record) = (&mut *self.voice, self.journal.record());
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         let (link, host): (&mut dyn Link, &mut dyn Host) = (*link, *host);
-        let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
         watchdog.begin(Stretch::Transferring);
+        let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
         let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
             watchdog.begin(Stretch::Transferring);
             let now_ms = host.uptime_ms();
@@ -100,7 +100,7 @@ impl<'a, 'e> Traveller<'a, 'e> {
         };
         let mut hands = Hands { link, host, workers, pages: &mut self.pages };
         run(&mut transfer, &mut hands, &mut watch)?;
-        watchdog.begin(Stretch::Working);
+        self.edges.watchdog.begin(Stretch::Working);
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }
