@@ -64,6 +64,8 @@ pub enum Stretch {
         /// How long.
         pause_ms: u64,
     },
+    /// Up to eight pages of an index, whose sources may all be slow.
+    Sampling,
     /// Until the next job of the transfer's workers ends, an index page in between.
     Transferring,
     /// Settings, written or compared.
@@ -96,6 +98,7 @@ impl Stretch {
             Self::Working => WORK_MS,
             Self::Asking { controllers } => ASK_MS.saturating_mul(controllers as u64),
             Self::Pausing { pause_ms } => pause_ms,
+            Self::Sampling => 8 * WORK_MS,
             Self::Transferring => TRANSFER_MS,
             Self::Configuring => CONFIGURE_MS,
             Self::Leaving => LEAVE_MS,
@@ -209,6 +212,7 @@ mod tests {
             Stretch::Working,
             Stretch::Asking { controllers: 2 },
             Stretch::Pausing { pause_ms: 600_000 },
+            Stretch::Sampling,
             Stretch::Transferring,
             Stretch::Configuring,
             Stretch::Leaving,

@@ -108,7 +108,8 @@ impl<'a, 'e> Traveller<'a, 'e> {
     /// Stored chunks from all over the image.
     fn samples(&mut self, plan: &Plan) -> Result<Vec<u64>, Failure> {
         let seed = self.seed();
-        let Edges { link, host, .. } = &mut *self.edges;
+        let Edges { link, host, watchdog, .. } = &mut *self.edges;
+        watchdog.begin(Stretch::Sampling);
         Ok(samples(&plan.image, *link, *host, &mut self.pages, seed)?)
     }
 
