@@ -10,7 +10,10 @@ use crate::scenario::{Answer, Scenario};
 pub(crate) const fn listens(status: &Status) -> bool {
     !matches!(
         status.standing,
-        Standing::Purposing { .. } | Standing::Leaving { .. } | Standing::Returning
+        Standing::Purposing { .. }
+            | Standing::Wiping { .. }
+            | Standing::Leaving { .. }
+            | Standing::Returning
     )
 }
 
@@ -123,6 +126,7 @@ impl Server {
             // Busy with the last order, or failed at it: the same again.
             (
                 Standing::Purposing { .. }
+                | Standing::Wiping { .. }
                 | Standing::Leaving { .. }
                 | Standing::Returning
                 | Standing::Failed { .. },

@@ -10,6 +10,7 @@ use crate::inventory::Inventory;
 use crate::limits;
 use crate::refusal::{Refusal, within};
 use crate::verify::Message;
+use crate::wipe::{Coverage, WipePass};
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Status {
     /// What the target was last sealed as; gone once it is unsealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
+    /// What the last wipe covered; gone once a target is written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<Coverage>,
     /// What the server is doing.
     pub standing: Standing,
     /// Milliseconds since the kernel started.
@@ -108,6 +112,17 @@ pub enum Standing {
     },
     /// In default, and staying there on orders.
     Staying,
+    /// Wiping, on orders. That a wipe has ended is told by [`Status::wiped`].
+    Wiping {
+        /// What is being done.
+        pass: WipePass,
+        /// Bytes that this pass has dealt with.
+        done_bytes: u64,
+        /// Bytes to deal with, on all disks.
+        total_bytes: u64,
+        /// Bytes dealt with in each second, lately.
+        bytes_per_s: u64,
+    },
     /// The last order could not be carried out.
     Failed {
         /// Why.
@@ -237,6 +252,9 @@ impl Message for Status {
             let limit = limits::INVENTORY_ENTRIES as u64;
             within("disks", inventory.disks.len() as u64, limit)?;
             within("NICs", inventory.nics.len() as u64, limit)?;
+        }
+        if let Some(wiped) = &self.wiped {
+            wiped.check_limits()?;
         }
         if let Standing::Failed { fault } = &self.standing {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;

@@ -1,6 +1,8 @@
 //! The agent's life in default: report, be told, do it, and again. It ends only by leaving for a
 //! target. Whatever goes wrong is reported with the next status and followed by a pause.
 
+mod wipe;
+
 use repave_protocol::{
     Blame, Directive, Fault, Nonce, Order, PoolId, PublicKey, Purpose, Recency, Side, Stage,
     Standing, TrustDocument, Verified,
@@ -184,6 +186,10 @@ impl Agent {
             if !is_wait {
                 record.failure = None;
             }
+            // A wipe that is new was not carried out, whatever a target's root wrote here.
+            if matches!(message.order, Order::Wipe(_)) {
+                record.wiped = None;
+            }
         })?)
     }
 
@@ -208,6 +214,7 @@ impl Agent {
         match &directive.message().order {
             Order::Wait { after_ms } => Ok(Round::Again(wait_ms(*after_ms))),
             Order::Stay { reason } => self.stay(reason, edges),
+            Order::Wipe(wipe) => self.wipe(directive, wipe, edges),
             Order::Boot { sealed } => {
                 let seal = self.home.journal.record().seal.as_ref();
                 if seal.map(|seal| seal.generation) != Some(*sealed) {
@@ -405,6 +412,7 @@ fn order_words(order: &Order) -> String {
         }
         Order::Boot { sealed } => format!("boot the target of generation {sealed}"),
         Order::Stay { reason } => format!("stay in default: {reason}"),
+        Order::Wipe(wipe) => format!("wipe: {}", wipe.reason),
         Order::Wait { after_ms } => format!("wait {after_ms} ms"),
     }
 }

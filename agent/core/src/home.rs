@@ -106,6 +106,9 @@ fn first_boot(
         purposing: None,
         seal: None,
         unsealed: Vec::new(),
+        written: Vec::new(),
+        wiping: None,
+        wiped: None,
         staying: None,
         failure: None,
     };

@@ -2,7 +2,7 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
+    Coverage, Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
     TrustDocument, seal,
 };
 
@@ -77,6 +77,7 @@ impl Voice {
                 manifest: seal.manifest,
                 attempts: seal.attempts,
             }),
+            wiped: record.wiped.clone().filter(Coverage::is_within_limits),
             standing,
             uptime_ms: host.uptime_ms(),
             inventory,

@@ -145,6 +145,7 @@ impl Device {
                 agent: "bench".into(),
                 generation: None,
                 seal: None,
+                wiped: None,
                 standing: Standing::Idle,
                 uptime_ms: 0,
                 inventory: None,

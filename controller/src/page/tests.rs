@@ -21,6 +21,7 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         standing,
         standing_since_ms: NOW_MS,
         seen: LastStatus {
+            wiped: None,
             at_ms: NOW_MS - 4_000,
             boot: Nonce::from_random([seed; 32]),
             sequence: 1,

@@ -29,6 +29,7 @@ fn server() -> ServerView {
         standing_since: "2026-11-24T15:07:13Z".into(),
         server_type: Some("web".into()),
         image: Some("web:1".into()),
+        wiped: None,
         wanted_image: Some("web:2".into()),
         why: Some("web wants 4 and has 3".into()),
         last_seen: "2026-11-24T15:07:13Z".into(),
@@ -119,6 +120,18 @@ fn what_an_operator_does_to_a_server_is_one_request() {
     }
     let pin = Exchange::new("POST /v1/servers/a%20b/pin").body(json!({ "type": "web" }));
     check(&["pin", "a b", "web"], pin, "alpha: pin done");
+    let wipe = || Exchange::new("POST /v1/servers/3fa2/wipe");
+    let body = json!({ "retire": false, "force": true, "disk_serial": "d1" });
+    let arguments = ["wipe", "3fa2", "--yes", "--force", "--disk", "d1"];
+    check(&arguments, wipe().body(body), "alpha: wipe done");
+    let body = json!({ "retire": true, "force": false });
+    check(&["retire", "3fa2", "--wipe", "--yes"], wipe().body(body), "alpha: wipe done");
+    // Without a yes, nobody is asked for anything.
+    for unsure in [&["wipe", "3fa2"][..], &["retire", "3fa2", "--wipe"]] {
+        let controller = Controller::start(vec![]);
+        controller.check(&[&["server"], unsure].concat(), 3, "say --yes");
+        controller.done();
+    }
     check(&["cordon", "3fa2", "--json"], Exchange::new("POST /v1/servers/3fa2/cordon"), ID);
 }
 

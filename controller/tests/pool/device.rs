@@ -7,9 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use repave_protocol::{
-    Blame, BootMethod, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory, Keys, Load,
-    Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey, Stage,
-    Standing, Status, seal, verify,
+    Blame, BootMethod, Coverage, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory,
+    Keys, Load, Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey,
+    Stage, Standing, Status, WipePass, seal, verify,
 };
 
 /// Pause after an answer that was not had.
@@ -74,6 +74,7 @@ impl Device {
             side: Side::Default,
             accepted: None,
             seal: None,
+            wiped: None,
             staying: false,
             fault: None,
         };
@@ -113,6 +114,7 @@ struct Life {
     side: Side,
     accepted: Option<(Generation, Sha256)>,
     seal: Option<SealReport>,
+    wiped: Option<Coverage>,
     staying: bool,
     fault: Option<Fault>,
 }
@@ -163,6 +165,7 @@ impl Life {
             agent: "device".into(),
             generation: self.accepted.map(|(generation, _)| generation),
             seal: self.seal.clone(),
+            wiped: self.wiped.clone(),
             standing,
             uptime_ms: 0,
             inventory: (self.sequence == 0).then_some(inventory),
@@ -205,7 +208,7 @@ impl Life {
                 Order::Wait { .. } => false,
                 Order::Purpose(_) => own != Some(directive.generation),
                 Order::Boot { sealed } => own != Some(*sealed),
-                Order::Stay { .. } => true,
+                Order::Stay { .. } | Order::Wipe(_) => true,
             };
             if leaves {
                 self.tell(Standing::Returning);
@@ -216,6 +219,14 @@ impl Life {
         match &directive.order {
             Order::Wait { after_ms } => thread::sleep(Duration::from_millis(*after_ms)),
             Order::Stay { .. } => (self.staying, self.fault) = (true, None),
+            Order::Wipe(_) => {
+                let pass = WipePass::ReadingBack;
+                let (done_bytes, total_bytes, bytes_per_s) = (1, 2, 0);
+                self.tell(Standing::Wiping { pass, done_bytes, total_bytes, bytes_per_s });
+                (self.seal, self.staying, self.fault) = (None, true, None);
+                let (generation, ranges, missing) = (directive.generation, vec![], vec![]);
+                self.wiped = Some(Coverage { generation, ranges, missing });
+            }
             Order::Boot { sealed } => {
                 assert_eq!(self.seal.as_ref().map(|seal| seal.generation), Some(*sealed));
                 self.leave();
@@ -227,7 +238,7 @@ impl Life {
                     return;
                 }
                 if self.seal.as_ref().map(|seal| seal.generation) != Some(directive.generation) {
-                    self.seal = None;
+                    (self.seal, self.wiped) = (None, None);
                     self.tell(at(Stage::Accepted));
                     if self.strings.slow.load(Ordering::Relaxed) {
                         thread::sleep(WRITING);

@@ -14,6 +14,7 @@ pub use audit::Audited;
 pub use configure::Configured;
 pub use seal::Sealed;
 pub use unseal::Unsealed;
+pub(crate) use unseal::blank;
 pub use write::Written;
 
 use crate::edges::{Edges, Host, Link, Workers};
@@ -24,7 +25,7 @@ use crate::report::Voice;
 use crate::transfer::{Pass, Scope, Settled, Transfer, run};
 
 /// Least time between two reports of progress.
-const PROGRESS_MS: u64 = 1_000;
+pub(crate) const PROGRESS_MS: u64 = 1_000;
 
 /// What every stretch of the road works with.
 pub struct Traveller<'a, 'e> {

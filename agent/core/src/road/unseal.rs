@@ -51,6 +51,9 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
         record.seal = None;
         record.unsealed = plan.unsealed.clone();
         record.staying = None;
+        record.wiping = None;
+        record.wiped = None;
+        record.writes_to(plan.boot.disk);
         record.purposing = Some(under_way);
     })?;
     let new_heads = plan.extents.iter().map(|extent| Head {
@@ -72,7 +75,7 @@ pub(super) fn unseal(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Unsealed,
 }
 
 /// Zeroes a head, and comes back when it is gone for good.
-fn blank(head: Head, disk: &mut dyn Disk) -> Result<(), DeviceError> {
+pub(crate) fn blank(head: Head, disk: &mut dyn Disk) -> Result<(), DeviceError> {
     let block_bytes = disk.facts().logical_block_bytes as usize;
     let zeroes = vec![0; head.size_bytes.min(HEAD_BYTES as u64) as usize];
     // The one block that no disk tears first: a power cut may keep later writes and lose earlier
