@@ -243,6 +243,7 @@ mod tests {
             version: 1,
             manifest: Sha256::of(server_type.as_bytes()),
             attempts: 0,
+            alone: false,
         }
     }
 
@@ -291,6 +292,7 @@ mod tests {
                 agent: String::new(),
                 generation: self.accepted,
                 seal,
+                wiped: None,
                 standing,
                 uptime_ms: 0,
                 inventory: None,

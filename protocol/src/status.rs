@@ -86,6 +86,9 @@ pub struct SealReport {
     /// Boots into it since, without an `up`.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether the latest boot was the agent's own, for want of a controller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// What the server is doing.

@@ -1,6 +1,7 @@
 //! The agent's life in default: report, be told, do it, and again. It ends only by leaving for a
 //! target. Whatever goes wrong is reported with the next status and followed by a pause.
 
+mod patience;
 mod wipe;
 
 use repave_protocol::{
@@ -41,6 +42,8 @@ pub struct Character {
     pub join_token: Option<String>,
     /// `amd64`, …
     pub architecture: String,
+    /// After so long without a controller the last good target is booted; 0 is never.
+    pub patience_ms: u64,
 }
 
 /// The agent in default.
@@ -55,6 +58,8 @@ pub struct Agent {
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
+    /// When a controller was last heard, or waited for the first time.
+    heard_ms: Option<u64>,
     /// The last stage that the present order reached.
     reached: Option<Stage>,
 }
@@ -90,6 +95,7 @@ impl Agent {
             fault,
             refusal: None,
             surveyed: false,
+            heard_ms: None,
             reached: None,
         }
     }
@@ -131,7 +137,11 @@ impl Agent {
         let inventory = (!self.surveyed).then(|| survey(edges));
         let record = self.home.journal.record();
         let (nonce, status) = self.voice.status(edges.host, record, standing, inventory);
-        let answer = edges.link.ask(&status)?;
+        self.heard_ms.get_or_insert(edges.host.uptime_ms());
+        let answer = match edges.link.ask(&status) {
+            Ok(answer) => answer,
+            Err(error) => return self.unanswered(error.into(), came_up, edges),
+        };
         self.surveyed = true;
         let accepted = self.home.journal.record().accepted;
         let directive = match believe(&answer, &self.voice, nonce, &self.trust, accepted) {
@@ -139,10 +149,11 @@ impl Agent {
             Err(refusal) => {
                 let failure = Failure::from(refusal);
                 self.refusal = Some(failure.fault(None));
-                return Err(failure);
+                return self.unanswered(failure, came_up, edges);
             }
         };
         self.refusal = None;
+        self.heard_ms = Some(edges.host.uptime_ms());
         if let Err(failure) = self.accept(&directive, edges) {
             self.fault = Some(failure.fault(None));
             return Err(failure);
@@ -186,6 +197,8 @@ impl Agent {
             if !is_wait {
                 record.failure = None;
             }
+            // Whatever becomes of this order, what it takes away is not booted without another.
+            record.withdrawn |= !matches!(message.order, Order::Boot { .. } | Order::Wait { .. });
             // A wipe that is new was not carried out, whatever a target's root wrote here.
             if matches!(message.order, Order::Wipe(_)) {
                 record.wiped = None;
@@ -222,16 +235,16 @@ impl Agent {
                         seal.map_or("nothing".into(), |s| format!("generation {}", s.generation));
                     return Err(Failure::NotSealed { wanted: *sealed, found });
                 }
-                self.depart(came_up, edges)
+                self.depart(came_up, false, edges)
             }
             Order::Purpose(purpose) => {
                 let sealed = self.home.journal.record().seal.as_ref().map(|seal| seal.generation);
                 // Sealed under this very order: it was carried out, and only leaving is left.
                 if sealed == Some(directive.message().generation) {
-                    return self.depart(came_up, edges);
+                    return self.depart(came_up, false, edges);
                 }
                 self.purpose(directive, purpose, edges)?;
-                self.depart(false, edges)
+                self.depart(false, false, edges)
             }
         }
     }
@@ -298,7 +311,13 @@ impl Agent {
 
     /// Counts the departure and leaves. One that did not happen is not counted: a firmware that
     /// cannot be written to says nothing about the target.
-    fn depart(&mut self, came_up: bool, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+    /// `alone` says that no controller ordered it.
+    fn depart(
+        &mut self,
+        came_up: bool,
+        alone: bool,
+        edges: &mut Edges<'_>,
+    ) -> Result<Round, Failure> {
         let Some(sealed) = Sealed::of(&self.home.journal) else {
             return Err(Failure::NotSealed { wanted: Default::default(), found: "nothing".into() });
         };
@@ -312,10 +331,13 @@ impl Agent {
         // Counted before it is armed: a departure that nobody counted could repeat for ever.
         self.home.journal.update(edges.disks[disk].as_mut(), |record| {
             record.staying = None;
+            record.withdrawn = false;
             record.failure = None;
             if let Some(seal) = &mut record.seal {
                 seal.departures = seal.departures.saturating_add(1);
                 seal.attempts = attempts;
+                seal.came_up |= came_up;
+                seal.alone = alone;
             }
         })?;
         let outcome = self.leave(&sealed, came_up, edges);

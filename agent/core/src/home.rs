@@ -110,6 +110,7 @@ fn first_boot(
         wiping: None,
         wiped: None,
         staying: None,
+        withdrawn: false,
         failure: None,
     };
     let mut journal = Journal::create(default.journal(), record);

@@ -76,6 +76,7 @@ impl Voice {
                 version: seal.version,
                 manifest: seal.manifest,
                 attempts: seal.attempts,
+                alone: seal.alone,
             }),
             wiped: record.wiped.clone().filter(Coverage::is_within_limits),
             standing,

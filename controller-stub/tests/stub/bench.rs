@@ -63,6 +63,7 @@ pub(crate) fn seal_of(server_type: &str, generation: u64) -> SealReport {
         version: 1,
         manifest: Sha256::of(server_type.as_bytes()),
         attempts: 0,
+        alone: false,
     }
 }
 

@@ -185,6 +185,9 @@ impl Server {
             Said::Up { .. } if self.is_draining(now_ms) => {
                 (Standing::Draining, "is to be something else")
             }
+            Said::Up { .. } if self.seen.seal.as_ref().is_some_and(|seal| seal.alone) => {
+                (Standing::Up, "its resident reports; it booted without a controller")
+            }
             Said::Up { .. } => (Standing::Up, "its resident reports"),
             _ if wish == Some(&Wish::Retired) => (Standing::Retired, "was retired"),
             Said::Idle | Said::Staying if self.is_wiped() => match wish {

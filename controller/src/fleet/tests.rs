@@ -37,6 +37,7 @@ fn seal(server_type: &str, generation: u64) -> Option<SealReport> {
         version: 1,
         manifest: Sha256::of(server_type.as_bytes()),
         attempts: 0,
+        alone: false,
     })
 }
 

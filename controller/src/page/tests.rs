@@ -114,6 +114,7 @@ fn some() -> Vec<Server> {
         version: 7,
         manifest: Sha256::of(b"another"),
         attempts: 0,
+        alone: false,
     });
     vec![
         server(1, "web-1", purposing),

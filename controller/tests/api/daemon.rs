@@ -133,6 +133,7 @@ impl Daemon {
                 version: 1,
                 manifest: Sha256::of(b"manifest"),
                 attempts: 0,
+                alone: false,
             });
         }))
     }

@@ -251,6 +251,7 @@ impl Life {
                         version: purpose.image.version,
                         manifest: purpose.image.manifest,
                         attempts: 0,
+                        alone: false,
                     });
                 }
                 self.leave();

@@ -144,6 +144,7 @@ pub(crate) fn status_up() -> Status {
             version: 3,
             manifest: Sha256::of(b"manifest"),
             attempts: 1,
+            alone: false,
         }),
         ..status(Standing::Up {
             load: Load {

@@ -48,6 +48,9 @@ pub struct Record {
     /// The order to stay in default, with its reason.
     #[serde(default)]
     pub staying: Option<String>,
+    /// An order took the sealed target away, or meant to: only another order boots it again.
+    #[serde(default)]
+    pub withdrawn: bool,
     /// Why the last order accepted was not carried out.
     #[serde(default)]
     pub failure: Option<Fault>,
@@ -126,6 +129,12 @@ pub struct Seal {
     /// How many of the latest departures had no `up`.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether it came up before the latest departure.
+    #[serde(default)]
+    pub came_up: bool,
+    /// Whether the latest departure was the agent's own, without a controller.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// How to boot a target.

@@ -76,11 +76,14 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
         reports: plan.reports,
         departures: 0,
         attempts: 0,
+        came_up: false,
+        alone: false,
     };
     on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
         record.purposing = None;
         record.unsealed = plan.away.clone();
         record.failure = None;
+        record.withdrawn = false;
         record.seal = Some(seal);
     })?;
     Ok(())
