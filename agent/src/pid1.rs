@@ -129,6 +129,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         root_key: config.root_key,
         join_token: config.join_token,
         architecture: world::ARCHITECTURE.into(),
+        patience_ms: config.patience_s.saturating_mul(1000),
     };
     let mut agent = Agent::new(character, trust, home, boot);
     if let Some(panic) = panic.lock().unwrap_or_else(PoisonError::into_inner).take() {

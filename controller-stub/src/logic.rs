@@ -10,7 +10,10 @@ use crate::scenario::{Answer, Scenario};
 pub(crate) const fn listens(status: &Status) -> bool {
     !matches!(
         status.standing,
-        Standing::Purposing { .. } | Standing::Leaving { .. } | Standing::Returning
+        Standing::Purposing { .. }
+            | Standing::Wiping { .. }
+            | Standing::Leaving { .. }
+            | Standing::Returning
     )
 }
 
@@ -138,6 +141,7 @@ impl Server {
             // Busy with the last order, or failed at it: the same again.
             (
                 Standing::Purposing { .. }
+                | Standing::Wiping { .. }
                 | Standing::Leaving { .. }
                 | Standing::Returning
                 | Standing::Failed { .. },
@@ -254,6 +258,7 @@ mod tests {
             version: 1,
             manifest: Sha256::of(server_type.as_bytes()),
             attempts: 0,
+            alone: false,
         }
     }
 
@@ -302,6 +307,7 @@ mod tests {
                 agent: String::new(),
                 generation: self.accepted,
                 seal,
+                wiped: None,
                 standing,
                 uptime_ms: 0,
                 watchdog: None,

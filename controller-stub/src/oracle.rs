@@ -175,6 +175,13 @@ impl Track {
                 breaches.extend(self.check_up(status));
                 self.run = None;
             }
+            Standing::Wiping { done_bytes, total_bytes, .. } => {
+                if done_bytes > total_bytes {
+                    let why = "more bytes wiped than there are";
+                    breaches.push(Breach::Impossible { why });
+                }
+                self.run = None;
+            }
             Standing::Idle | Standing::Staying | Standing::Failed { .. } | Standing::Returning => {
                 self.run = None;
             }

@@ -47,6 +47,10 @@ pub struct ServerView {
     /// The image that it is to have, as name:version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_image: Option<String>,
+    /// What the last wipe covered; gone once a target is written again.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<repave_protocol::Coverage>,
     /// Why it is to be what it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -132,6 +136,7 @@ impl From<&Kept> for ServerView {
             wanted_image: wish
                 .and_then(|wish| wish.image())
                 .map(|image| name_version(&image.name, image.version)),
+            wiped: seen.wiped.clone(),
             why: server.assignment.as_ref().map(|assignment| assignment.why.clone()),
             last_seen: clock::to_text(seen.at_ms),
             side: match seen.side {

@@ -19,6 +19,7 @@ mod status;
 mod strict;
 mod trust;
 mod verify;
+mod wipe;
 
 pub use digest::{Digester, Sha256};
 pub use directive::{
@@ -38,3 +39,4 @@ pub use status::{
 pub use strict::strict_json;
 pub use trust::{TrustDocument, TrustExpected};
 pub use verify::{Keys, Message, Verified, verify};
+pub use wipe::{Coverage, Wipe, WipePass, WipedRange};

@@ -17,6 +17,8 @@ pub const FAULT_MESSAGE_BYTES: usize = 1024;
 pub const INVENTORY_TEXT_BYTES: usize = 128;
 /// Most entries in each list of the inventory.
 pub const INVENTORY_ENTRIES: usize = 256;
+/// Most ranges of disks that one wipe covers.
+pub const WIPED_RANGES: usize = 16;
 /// Most sources (mirrors) a directive may name.
 pub const SOURCES: usize = 16;
 /// Longest source URL, in bytes.

@@ -10,6 +10,7 @@ use crate::inventory::Inventory;
 use crate::limits;
 use crate::refusal::{Refusal, within};
 use crate::verify::Message;
+use crate::wipe::{Coverage, WipePass};
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Status {
     /// What the target was last sealed as; gone once it is unsealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
+    /// What the last wipe covered; gone once a target is written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<Coverage>,
     /// What the server is doing.
     pub standing: Standing,
     /// Milliseconds since the kernel started.
@@ -114,6 +118,9 @@ pub struct SealReport {
     /// Boots into it since, without an `up`.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether the latest boot was the agent's own, for want of a controller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// What the server is doing.
@@ -140,6 +147,17 @@ pub enum Standing {
     },
     /// In default, and staying there on orders.
     Staying,
+    /// Wiping, on orders. That a wipe has ended is told by [`Status::wiped`].
+    Wiping {
+        /// What is being done.
+        pass: WipePass,
+        /// Bytes that this pass has dealt with.
+        done_bytes: u64,
+        /// Bytes to deal with, on all disks.
+        total_bytes: u64,
+        /// Bytes dealt with in each second, lately.
+        bytes_per_s: u64,
+    },
     /// The last order could not be carried out.
     Failed {
         /// Why.
@@ -275,6 +293,9 @@ impl Message for Status {
                 Guard::Armed { device: text, .. } | Guard::NotArmed { reason: text } => text,
             };
             within("watchdog text", text.len() as u64, limits::INVENTORY_TEXT_BYTES as u64)?;
+        }
+        if let Some(wiped) = &self.wiped {
+            wiped.check_limits()?;
         }
         if let Standing::Failed { fault } = &self.standing {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;

@@ -15,6 +15,7 @@ use crate::image::ImageError;
 use crate::journal::JournalError;
 use crate::plan::PlanError;
 use crate::transfer::TransferError;
+use crate::wipe::WipeError;
 
 /// Why a round ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,6 +50,9 @@ pub enum Failure {
     /// Chunks could not be fetched, written or read back.
     #[error("transfer failed")]
     Transfer(#[from] TransferError),
+    /// A wipe did not come to its end.
+    #[error("wipe failed")]
+    Wipe(#[from] WipeError),
     /// Settings could not be written or verified.
     #[error("settings failed")]
     Settings(#[from] SettingsError),
@@ -88,6 +92,7 @@ impl Failure {
             Self::Link(_) => Blame::Network,
             Self::Refused(_)
             | Self::Trust(_)
+            | Self::Wipe(WipeError::Disk(_))
             | Self::Plan(PlanError::Settings(_))
             | Self::NotSealed { .. } => Blame::Controller,
             Self::Plan(
@@ -112,6 +117,7 @@ impl Failure {
             | Self::Device(_)
             | Self::Gpt(_)
             | Self::Transfer(_)
+            | Self::Wipe(_)
             | Self::Settings(_)
             | Self::Firmware(_)
             | Self::Power(_)
@@ -138,6 +144,12 @@ impl Failure {
                 TransferError::ReadBack { .. } => "read-back",
                 TransferError::Index(error) => image_code(error),
                 TransferError::OutOfTurn { .. } | TransferError::NoPlace { .. } => "agent",
+            },
+            Self::Wipe(error) => match error {
+                WipeError::Disk(error) => plan_code(error),
+                WipeError::Gpt(_) => "partition-table",
+                WipeError::Device { .. } => "disk",
+                WipeError::NotZero { .. } => "not-zero",
             },
             Self::Settings(_) => "settings",
             Self::Firmware(_) => "firmware",

@@ -106,7 +106,11 @@ fn first_boot(
         purposing: None,
         seal: None,
         unsealed: Vec::new(),
+        written: Vec::new(),
+        wiping: None,
+        wiped: None,
         staying: None,
+        withdrawn: false,
         failure: None,
     };
     let mut journal = Journal::create(default.journal(), record);

@@ -26,3 +26,4 @@ mod survey;
 pub mod transfer;
 pub mod trust;
 pub mod watchdog;
+pub mod wipe;

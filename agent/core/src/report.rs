@@ -2,7 +2,7 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
+    Coverage, Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
     TrustDocument, WatchdogReport, seal,
 };
 
@@ -82,7 +82,9 @@ impl Voice {
                 version: seal.version,
                 manifest: seal.manifest,
                 attempts: seal.attempts,
+                alone: seal.alone,
             }),
+            wiped: record.wiped.clone().filter(Coverage::is_within_limits),
             standing,
             uptime_ms: host.uptime_ms(),
             watchdog: self.watchdog.clone(),

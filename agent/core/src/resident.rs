@@ -129,7 +129,7 @@ impl Resident {
             Order::Wait { after_ms } => return Ok(Some(wait_ms(*after_ms))),
             Order::Purpose(_) => message.generation != self.config.generation,
             Order::Boot { sealed } => *sealed != self.config.generation,
-            Order::Stay { .. } => true,
+            Order::Stay { .. } | Order::Wipe(_) => true,
         };
         if !other_purpose {
             return Ok(Some(REPORT_MS));

@@ -67,6 +67,7 @@ pub(crate) fn seal_of(server_type: &str, generation: u64) -> SealReport {
         version: 1,
         manifest: Sha256::of(server_type.as_bytes()),
         attempts: 0,
+        alone: false,
     }
 }
 
@@ -149,6 +150,7 @@ impl Device {
                 agent: "bench".into(),
                 generation: None,
                 seal: None,
+                wiped: None,
                 standing: Standing::Idle,
                 uptime_ms: 0,
                 watchdog: None,

@@ -29,6 +29,7 @@ impl History {
             agent: "history".into(),
             generation: None,
             seal: None,
+            wiped: None,
             standing: Standing::Idle,
             uptime_ms: 0,
             watchdog: None,

@@ -137,6 +137,7 @@ fn enrolled(device: &mut Device) -> Result<repave_controller::fleet::Server> {
         version: purpose.image.version,
         manifest: purpose.image.manifest,
         attempts: 0,
+        alone: false,
     });
     device.generation = Some(generation);
     server.observe(&device.status(), now_ms, &RULES);

@@ -89,6 +89,7 @@ impl Device {
             agent: "bench".into(),
             generation: self.generation,
             seal: self.seal.clone(),
+            wiped: None,
             standing: match (is_up, self.is_idle) {
                 (true, _) => Standing::Up { load },
                 // A spare server was told to stay, and does.

@@ -123,6 +123,7 @@ fn operators() -> Router<App> {
         .route("/v1/servers", get(servers::list))
         .route("/v1/servers/{server}", get(servers::get))
         .route("/v1/servers/{server}/pin", post(servers::pin))
+        .route("/v1/servers/{server}/wipe", post(servers::wipe))
         .route("/v1/servers/{server}/rekey", post(servers::rekey))
         .route("/v1/servers/{server}/description", put(servers::describe))
         .route("/v1/servers/{server}/power", get(power::get).put(power::set).delete(power::unset))

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use repave_protocol::ServerId;
+use repave_protocol::{DiskSelector, ServerId};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Actor, IfMatch, page_size, tagged, word};
 use super::{App, Problem};
-use crate::control::Kept;
+use crate::control::{Kept, Wiping};
 use crate::fleet::Standing;
 use crate::policy::is_name;
 use crate::store::ServerFilter;
@@ -137,6 +137,42 @@ pub(super) async fn act(
         Action::Retire => control.retire(id, expected, &actor).await,
         Action::Clear => control.clear(id, expected, &actor).await,
     };
+    Ok(shown(&done.map_err(|error| if_match.problem(error))?))
+}
+
+/// How a server is to be wiped.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wipe {
+    /// Serial number of the one disk to wipe; without it, all that are known to have held a target.
+    disk_serial: Option<String>,
+    /// Take the server out of the pool, too.
+    retire: bool,
+    /// Also if the policy guards its data.
+    force: bool,
+}
+
+/// Wipe what a server was from its disks, and keep it in default. Nothing brings the data back.
+#[utoipa::path(post, path = "/v1/servers/{server}/wipe", tag = "servers", request_body = Wipe,
+    params(("server" = String, Path, description = "Id, the beginning of it, or name"),
+        ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn wipe(
+    State(app): State<App>,
+    Path(server): Path<String>,
+    if_match: IfMatch,
+    Actor(actor): Actor,
+    Json(Wipe { disk_serial, retire, force }): Json<Wipe>,
+) -> Result<Response, Problem> {
+    if disk_serial.as_deref().is_some_and(|serial| serial.trim().is_empty()) {
+        return Err(Problem::bad_request("disk_serial is empty; leave it out to wipe every disk"));
+    }
+    let disk =
+        disk_serial.map(|serial| DiskSelector { serial: Some(serial), ..Default::default() });
+    let id = app.control().find_server(&server).await?;
+    let how = Wiping { disk, retire, force };
+    let done = app.control().wipe(id, if_match.0, &how, &actor).await;
     Ok(shown(&done.map_err(|error| if_match.problem(error))?))
 }
 

@@ -63,7 +63,17 @@ enum Command {
         why: Why,
     },
     /// Take servers out of the pool for good: they go to default and stay there.
-    Retire(Several),
+    Retire {
+        #[command(flatten)]
+        servers: Several,
+        /// Wipe them, too.
+        #[arg(long)]
+        wipe: bool,
+        #[command(flatten)]
+        sure: operate::Sure,
+    },
+    /// Wipe what servers were from their disks, read all of it back, and keep them in default.
+    Wipe(operate::Wipe),
     /// Forget what failed on servers, so that it is tried again.
     Clear(Several),
     /// Give a server a name and labels.
@@ -135,7 +145,15 @@ pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
         }
         Command::Unpin(several) => each("unpin", several),
         Command::Drain { servers, why } => noted("drain", servers, why),
-        Command::Retire(several) => each("retire", several),
+        Command::Retire { servers, wipe: false, .. } => each("retire", servers),
+        Command::Retire { servers, sure, .. } => {
+            let wipe = operate::Wiping { sure, disk: None, retire: true };
+            operate::wipe(&client, remote.json, &servers.servers, &wipe)
+        }
+        Command::Wipe(operate::Wipe { servers, disk, sure }) => {
+            let wipe = operate::Wiping { sure, disk: disk.as_deref(), retire: false };
+            operate::wipe(&client, remote.json, &servers.servers, &wipe)
+        }
         Command::Clear(several) => each("clear", several),
         Command::Describe(describe) => describe::run(&client, remote.json, describe),
         Command::Rekey { server, old } => operate::rekey(&client, remote.json, &server.server, old),

@@ -41,7 +41,7 @@ pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;
 pub use once::{Answered, Begun};
 pub use policy::Active;
-pub use servers::Kept;
+pub use servers::{Kept, Wiping};
 pub use trust::{Behind, TrustUse};
 
 /// What a controller is set up with; the same for all replicas of a pool.

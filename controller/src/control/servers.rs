@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use repave_protocol::ServerId;
+use repave_protocol::{DiskSelector, ServerId, Wipe};
 use tracing::warn;
 
 use super::{Control, ControlError, naming, operator};
@@ -22,6 +22,29 @@ pub struct Kept {
     pub server: Server,
     /// Its record's revision.
     pub revision: i64,
+}
+
+/// How a server is wiped.
+#[derive(Clone, Debug, Default)]
+pub struct Wiping {
+    /// The one disk; without it, all that are known to have held a target.
+    pub disk: Option<DiskSelector>,
+    /// Take the server out of the pool, too.
+    pub retire: bool,
+    /// Also if the policy guards its data.
+    pub force: bool,
+}
+
+impl Wiping {
+    fn detail(&self) -> String {
+        let words = [
+            self.disk.as_ref().map(|disk| format!("disk {disk:?}")),
+            self.retire.then(|| "retired".into()),
+            self.force.then(|| "forced".into()),
+        ];
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        words.join(", ")
+    }
 }
 
 impl Kept {
@@ -243,6 +266,33 @@ impl Control {
         self.operate(id, expected, (actor, "server.retire", None), |server, now_ms| {
             let why = format!("{actor} retired it");
             Ok(vec![server.assign(Wish::Retired, &why, Some(actor), now_ms, 0)])
+        })
+        .await
+    }
+
+    /// Wipes what a server was from its disks and keeps it in default. One whose type's data is
+    /// guarded is wiped only if that is forced.
+    pub async fn wipe(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        how: &Wiping,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let active = self.active();
+        let detail = Some(how.detail());
+        self.operate(id, expected, (actor, "server.wipe", detail), |server, now_ms| {
+            if !how.force && active.is_guarded(server) {
+                let (title, kind) = (server.title(), server.server_type().unwrap_or_default());
+                return Err(ControlError::Refused(format!(
+                    "{title} has guarded data, being of type {kind:?}; force the wipe to lose it"
+                )));
+            }
+            server.cordoned = true;
+            let why = format!("{actor} wiped it");
+            let wipe = Wipe { reason: why.clone(), disk: how.disk.clone() };
+            let wish = Wish::Wiped { wipe, retired: how.retire };
+            Ok(vec![server.assign(wish, &why, Some(actor), now_ms, 0)])
         })
         .await
     }

@@ -94,16 +94,17 @@ fn phase(server: &Server) -> Phase {
     let wish = server.assignment.as_ref().map(|assignment| &assignment.wish);
     match (&server.standing, wish) {
         (Standing::Pending, _) => Phase::Pending,
-        (Standing::Suspended { .. } | Standing::Retired, _) | (_, Some(Wish::Retired)) => {
-            Phase::Unusable
-        }
+        (Standing::Suspended { .. } | Standing::Retired, _) => Phase::Unusable,
+        (_, Some(wish)) if wish.is_retired() => Phase::Unusable,
         (Standing::Silent, _) => Phase::Silent,
         (Standing::Quarantined { .. }, _) | (Standing::Failed { .. }, None | Some(Wish::Spare)) => {
             Phase::Failed
         }
         (Standing::Up, None) => Phase::Up,
         (Standing::Up, Some(Wish::Be { .. })) if server.is_fulfilled() => Phase::Up,
-        (Standing::Idle | Standing::Staying, Some(Wish::Spare)) => Phase::Spare,
+        (Standing::Idle | Standing::Staying, Some(Wish::Spare)) | (Standing::Wiped, _) => {
+            Phase::Spare
+        }
         // One that comes with a whole target is about to boot it.
         (Standing::Idle, None) if server.seen.seal.is_some() => Phase::Moving,
         (Standing::Idle | Standing::Staying, None) => Phase::Spare,

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use repave_protocol::{Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side};
+use repave_protocol::{
+    Coverage, Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side,
+};
 use serde::{Deserialize, Serialize};
 
 use super::enrolment::Enrolment;
@@ -84,6 +86,9 @@ pub struct Seen {
     /// What the target is sealed as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
+    /// What the last wipe covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<Coverage>,
     /// How busy it was.
     #[serde(default)]
     pub load: Load,
@@ -105,7 +110,7 @@ pub struct Issued {
     pub order: Order,
     /// The assignment that it serves.
     pub assignment: u64,
-    /// The generation under which that assignment's purpose was ordered.
+    /// The generation under which that assignment's purpose, or wipe, was ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purposed: Option<Generation>,
     /// It was handed out, and neither success nor failure was heard of since.
@@ -199,6 +204,18 @@ impl Server {
         let is_out =
             matches!(self.enrolment, Enrolment::Rejected { .. } | Enrolment::Revoked { .. });
         !is_retired && !is_out
+    }
+
+    /// Whether the wipe in force has been carried out, by the generation under which it was ordered.
+    pub fn is_wiped(&self) -> bool {
+        let (Some(assignment), Some(issued)) = (&self.assignment, &self.issued) else {
+            return false;
+        };
+        let wiped = self.seen.wiped.as_ref().map(|wiped| wiped.generation);
+        matches!(assignment.wish, Wish::Wiped { .. })
+            && issued.assignment == assignment.number
+            && issued.purposed.is_some()
+            && issued.purposed == wiped
     }
 
     /// Whether the order in force has been carried out: the target that was wished for is sealed.

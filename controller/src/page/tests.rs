@@ -24,6 +24,7 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         standing,
         standing_since_ms: NOW_MS,
         seen: LastStatus {
+            wiped: None,
             at_ms: NOW_MS - 4_000,
             boot: Nonce::from_random([seed; 32]),
             sequence: 1,
@@ -121,6 +122,7 @@ fn some() -> Vec<Server> {
         version: 7,
         manifest: Sha256::of(b"another"),
         attempts: 0,
+        alone: false,
     });
     vec![
         server(1, "web-1", purposing),

@@ -191,10 +191,11 @@ impl Tone {
             Standing::Pending
             | Standing::Purposing { .. }
             | Standing::Booting
+            | Standing::Wiping { .. }
             | Standing::Draining
             | Standing::Returning => Self::Busy,
             Standing::Up => Self::Good,
-            Standing::Idle | Standing::Staying | Standing::Retired => Self::Plain,
+            Standing::Idle | Standing::Staying | Standing::Wiped | Standing::Retired => Self::Plain,
         }
     }
 

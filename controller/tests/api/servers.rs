@@ -112,3 +112,32 @@ fn a_change_that_was_not_seen_is_not_overwritten() {
     cordon("17").expect(400);
     cordon("*").expect(200);
 }
+
+#[test]
+fn a_wipe_of_guarded_data_is_forced_or_refused() {
+    let daemon = Daemon::start();
+    let policy = "[pool]\nname = 'demo'\n\n[[type]]\nname = 'db'\nimage = 'db:latest'\nmin = 0\n\
+                  max = 3\nwanted = 0\ndata = 'guarded'\n\n[[type]]\nname = 'web'\nimage = 'web:latest'\n\
+                  min = 0\nmax = 3\nwanted = 0\n";
+    daemon.ask("PUT /v1/policy").raw("application/toml", policy.as_bytes()).expect(200);
+    let wipe = |id, body| daemon.ask(&format!("POST /v1/servers/{id}/wipe")).body(&body);
+    let (web, db) = (daemon.report_sealed(1, "web"), daemon.report_sealed(2, "db"));
+    // What was declared once and no longer is may have been guarded.
+    let gone = daemon.report_sealed(3, "gone");
+    for guarded in [db, gone] {
+        let refused = wipe(guarded, json!({})).expect(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains("guarded data"), "{refused}");
+        assert_eq!(daemon.get(&format!("/v1/servers/{guarded}"))["why"], Value::Null);
+        assert_eq!(wipe(guarded, json!({"force": true})).expect(200).json()["cordoned"], true);
+    }
+    let body = json!({"retire": true, "disk_serial": "disk-1"});
+    assert_eq!(wipe(web, body).expect(200).json()["why"], "admin wiped it");
+    wipe(web, json!({"disk_serial": " "})).expect(400);
+    wipe(web, json!({"disk_seriall": "disk-1"})).expect(422);
+    daemon.ask(&format!("POST /v1/servers/{web}/wipe")).expect(415);
+    let events = daemon.get("/v1/events?kind=operator&limit=20");
+    let found =
+        events["items"].as_array().unwrap().iter().find(|event| event["server"] == web.to_string());
+    let found = found.unwrap();
+    assert_eq!((&found["action"], &found["actor"]), (&json!("server.wipe"), &json!("admin")));
+}

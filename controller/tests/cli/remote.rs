@@ -29,6 +29,7 @@ fn server() -> ServerView {
         standing_since: "2026-11-24T15:07:13Z".into(),
         server_type: Some("web".into()),
         image: Some("web:1".into()),
+        wiped: None,
         wanted_image: Some("web:2".into()),
         why: Some("web wants 4 and has 3".into()),
         last_seen: "2026-11-24T15:07:13Z".into(),
@@ -138,6 +139,18 @@ fn what_an_operator_does_to_a_server_is_one_request() {
     let shown = show.check(&["server", "show", "a"], 0, "trust         version 7");
     assert!(shown.contains("cordoned: loud, pinned to web: for the audit"), "{shown}");
     show.done();
+    let wipe = || Exchange::new("POST /v1/servers/3fa2/wipe");
+    let body = json!({ "retire": false, "force": true, "disk_serial": "d1" });
+    let arguments = ["wipe", "3fa2", "--yes", "--force", "--disk", "d1"];
+    check(&arguments, wipe().body(body), "alpha: wipe done");
+    let body = json!({ "retire": true, "force": false });
+    check(&["retire", "3fa2", "--wipe", "--yes"], wipe().body(body), "alpha: wipe done");
+    // Without a yes, nobody is asked for anything.
+    for unsure in [&["wipe", "3fa2"][..], &["retire", "3fa2", "--wipe"]] {
+        let controller = Controller::start(vec![]);
+        controller.check(&[&["server"], unsure].concat(), 3, "say --yes");
+        controller.done();
+    }
     check(&["cordon", "3fa2", "--json"], Exchange::new("POST /v1/servers/3fa2/cordon"), ID);
 }
 

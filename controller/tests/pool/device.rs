@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use repave_controller::authority::Trusted;
 use repave_protocol::{
-    Blame, BootMethod, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory, Keys, Load,
-    Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey, Stage,
-    Standing, Status, seal, verify,
+    Blame, BootMethod, Coverage, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory,
+    Keys, Load, Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey,
+    Stage, Standing, Status, WipePass, seal, verify,
 };
 
 /// Pause after an answer that was not had.
@@ -77,6 +77,7 @@ impl Device {
             side: Side::Default,
             accepted: None,
             seal: None,
+            wiped: None,
             staying: false,
             fault: None,
             kept: (wire.trust, wire.directive_keys.clone()),
@@ -119,6 +120,7 @@ struct Life {
     side: Side,
     accepted: Option<(Generation, Sha256)>,
     seal: Option<SealReport>,
+    wiped: Option<Coverage>,
     staying: bool,
     fault: Option<Fault>,
     /// Version and directive keys of the trust document that the default side keeps.
@@ -173,6 +175,7 @@ impl Life {
             agent: "device".into(),
             generation: self.accepted.map(|(generation, _)| generation),
             seal: self.seal.clone(),
+            wiped: self.wiped.clone(),
             standing,
             uptime_ms: 0,
             watchdog: None,
@@ -229,7 +232,7 @@ impl Life {
                 Order::Wait { .. } => false,
                 Order::Purpose(_) => own != Some(directive.generation),
                 Order::Boot { sealed } => own != Some(*sealed),
-                Order::Stay { .. } => true,
+                Order::Stay { .. } | Order::Wipe(_) => true,
             };
             if leaves {
                 self.tell(Standing::Returning);
@@ -240,6 +243,14 @@ impl Life {
         match &directive.order {
             Order::Wait { after_ms } => thread::sleep(Duration::from_millis(*after_ms)),
             Order::Stay { .. } => (self.staying, self.fault) = (true, None),
+            Order::Wipe(_) => {
+                let pass = WipePass::ReadingBack;
+                let (done_bytes, total_bytes, bytes_per_s) = (1, 2, 0);
+                self.tell(Standing::Wiping { pass, done_bytes, total_bytes, bytes_per_s });
+                (self.seal, self.staying, self.fault) = (None, true, None);
+                let (generation, ranges, missing) = (directive.generation, vec![], vec![]);
+                self.wiped = Some(Coverage { generation, ranges, missing });
+            }
             Order::Boot { sealed } => {
                 assert_eq!(self.seal.as_ref().map(|seal| seal.generation), Some(*sealed));
                 self.leave();
@@ -251,7 +262,7 @@ impl Life {
                     return;
                 }
                 if self.seal.as_ref().map(|seal| seal.generation) != Some(directive.generation) {
-                    self.seal = None;
+                    (self.seal, self.wiped) = (None, None);
                     self.tell(at(Stage::Accepted));
                     if self.strings.slow.load(Ordering::Relaxed) {
                         thread::sleep(WRITING);
@@ -264,6 +275,7 @@ impl Life {
                         version: purpose.image.version,
                         manifest: purpose.image.manifest,
                         attempts: 0,
+                        alone: false,
                     });
                 }
                 self.leave();

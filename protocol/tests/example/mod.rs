@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use repave_protocol::{
-    Blame, BootMethod, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault, Firmware,
-    Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected, InterfaceSettings,
-    Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId, Purpose, SealReport,
-    ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage, Standing, Status,
-    StatusExpected, TrustDocument, TrustExpected, WatchdogReport,
+    Blame, BootMethod, Coverage, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault,
+    Firmware, Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected,
+    InterfaceSettings, Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId,
+    Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage,
+    Standing, Status, StatusExpected, TrustDocument, TrustExpected, WatchdogReport, Wipe, WipePass,
+    WipedRange,
 };
 
 pub(crate) fn device_key() -> SigningKey {
@@ -64,6 +65,7 @@ pub(crate) fn status(standing: Standing) -> Status {
         agent: "0.1.0".into(),
         generation: Some(GENERATION),
         seal: None,
+        wiped: None,
         standing,
         uptime_ms: 1_600,
         watchdog: None,
@@ -115,6 +117,34 @@ pub(crate) fn status_failed() -> Status {
     })
 }
 
+pub(crate) fn status_wiping() -> Status {
+    status(Standing::Wiping {
+        pass: WipePass::ReadingBack,
+        done_bytes: 96 << 20,
+        total_bytes: 8191 << 20,
+        bytes_per_s: 480 << 20,
+    })
+}
+
+pub(crate) fn coverage() -> Coverage {
+    let range = WipedRange {
+        disk: "vda".into(),
+        serial: Some("disk-1".into()),
+        wwn: None,
+        offset_bytes: 129 << 20,
+        length_bytes: 8062 << 20,
+        written_bytes: 640 << 20,
+        read_back_bytes: 8062 << 20,
+    };
+    let missing = vec!["3259cd34-c382-46cf-8f6a-632bfa258c8b".parse().expect("a GUID")];
+    Coverage { generation: GENERATION, ranges: vec![range], missing }
+}
+
+/// A server that stays in default after a wipe.
+pub(crate) fn status_wiped() -> Status {
+    Status { wiped: Some(coverage()), ..status(Standing::Staying) }
+}
+
 pub(crate) fn status_up() -> Status {
     Status {
         side: Side::Target,
@@ -125,6 +155,7 @@ pub(crate) fn status_up() -> Status {
             version: 3,
             manifest: Sha256::of(b"manifest"),
             attempts: 1,
+            alone: false,
         }),
         ..status(Standing::Up {
             load: Load {
@@ -212,6 +243,11 @@ pub(crate) fn directive_boot() -> Directive {
 
 pub(crate) fn directive_stay() -> Directive {
     directive(Order::Stay { reason: "memory errors, awaiting a new module".into() })
+}
+
+pub(crate) fn directive_wipe() -> Directive {
+    let disk = DiskSelector { serial: Some("disk-1".into()), ..DiskSelector::default() };
+    directive(Order::Wipe(Wipe { reason: "the lease ends".into(), disk: Some(disk) }))
 }
 
 /// A wait; a newer trust document travels along.

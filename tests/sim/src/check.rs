@@ -14,6 +14,7 @@ use repave_protocol::{BootMethod, Guid, Sha256, Side, Stage, Standing, Status};
 use crate::disk::Medium;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable};
+use crate::wiped::{i3_wiped_is_zero, i11_wipe_is_where_it_says, is_ordered_wipe};
 
 /// Events told with a violation.
 const TAIL: usize = 40;
@@ -152,6 +153,7 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
         Step::Flushed { disk: 0 } | Step::Crashed => {
             let sealed = refresh(machine);
             let mut verdicts = vec![("I4", i4_no_mountable_ruin(machine))];
+            verdicts.push(("I3", i3_wiped_is_zero(machine)));
             if let Some(seal) = sealed {
                 verdicts.push(("I3", i3_sealed_is_whole(machine, &seal)));
             }
@@ -226,6 +228,9 @@ fn i2_ordered_before_written(
     let Some(record) = &machine.watch.record else {
         return Err("the target is written without a journal".into());
     };
+    if is_ordered_wipe(machine, record) {
+        return Ok(());
+    }
     let generation = record.purposing.as_ref().map(|purposing| purposing.generation);
     let accepted = record.accepted.map(|accepted| accepted.generation);
     let is_issued = generation.is_some_and(|g| machine.controller.issued.contains_key(&g));
@@ -341,6 +346,7 @@ fn i11_stage_was_reached(machine: &Machine, status: &Status) -> Result<(), Strin
     let stage = match &status.standing {
         Standing::Purposing { stage, .. } => *stage,
         Standing::Leaving { method } => return armed_by(machine, *method),
+        Standing::Wiping { pass, .. } => return i11_wipe_is_where_it_says(machine, status, *pass),
         _ => return Ok(()),
     };
     let record = machine.watch.record.as_ref().ok_or("a stage without a journal")?;

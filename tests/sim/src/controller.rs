@@ -7,7 +7,8 @@ use std::rc::Rc;
 use repave_core::edges::LinkError;
 use repave_protocol::{
     Directive, Generation, Keys, Nonce, Order, PoolId, PublicKey, Purpose, ServerId, Sha256,
-    SigningKey, Standing, Status, StatusExpected, TrustDocument, limits, seal, strict_json, verify,
+    SigningKey, Standing, Status, StatusExpected, TrustDocument, Wipe, limits, seal, strict_json,
+    verify,
 };
 
 use crate::image::{Image, ImageSpec};
@@ -111,6 +112,8 @@ pub struct Controller {
     pub statuses: Vec<Status>,
     /// Genuine purposes that it gave as an answer.
     pub issued: BTreeMap<Generation, Purpose>,
+    /// Genuine wipes that it gave as an answer.
+    pub wipes: BTreeMap<Generation, Wipe>,
     /// Images by the digest of their OCI manifest.
     pub images: BTreeMap<Sha256, Rc<Image>>,
     /// Lies for the next answers.
@@ -141,6 +144,7 @@ impl Controller {
             pool: "sim".parse().expect("a name"),
             statuses: Vec::new(),
             issued: BTreeMap::new(),
+            wipes: BTreeMap::new(),
             images: BTreeMap::new(),
             lies: VecDeque::new(),
             source_fault: None,
@@ -234,8 +238,10 @@ impl Controller {
             }),
         };
         let Some(lie) = self.lies.pop_front() else {
-            if let Order::Purpose(purpose) = &directive.order {
-                self.issued.insert(generation, (**purpose).clone());
+            match &directive.order {
+                Order::Purpose(purpose) => _ = self.issued.insert(generation, (**purpose).clone()),
+                Order::Wipe(wipe) => _ = self.wipes.insert(generation, wipe.clone()),
+                _ => {}
             }
             self.before = seal(&directive, &self.directives);
             return Ok(self.before.clone());

@@ -21,6 +21,7 @@ pub mod machine;
 pub mod power;
 pub mod stable;
 pub mod watchdog;
+pub mod wiped;
 pub mod world;
 
 pub use check::Violation;

@@ -43,6 +43,9 @@ const STEPS: usize = 300;
 /// Pause after a failed round.
 const PAUSE_MS: u64 = 1_000;
 
+/// How long a server waits for its controller before it boots its last good target.
+pub const PATIENCE_MS: u64 = 60_000;
+
 /// What a target does when it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetConduct {
@@ -254,6 +257,11 @@ impl World {
         })
     }
 
+    /// From now on targets do this.
+    pub const fn conduct(&mut self, conduct: TargetConduct) {
+        self.spec.conduct = conduct;
+    }
+
     /// Pulls the plug, between two steps.
     pub fn pull_plug(&mut self) {
         self.machine.borrow_mut().crash();
@@ -443,6 +451,7 @@ impl World {
             root_key,
             join_token: None,
             architecture: self.spec.architecture.clone(),
+            patience_ms: PATIENCE_MS,
         };
         let boot = Nonce::from_random(host.entropy());
         let mut agent = Agent::new(character, trust, home, boot);

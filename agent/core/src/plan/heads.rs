@@ -40,7 +40,7 @@ impl Head {
 }
 
 /// The partitions of the target's disk, but for the first `kept`.
-pub(super) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
+pub(crate) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
     // What the firmware could mount goes first; the sort keeps the order of the others.
     let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
     old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
@@ -49,7 +49,7 @@ pub(super) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
 
 /// Boot partitions of earlier targets on other disks than `target`, and those that were not found
 /// because their disk is away.
-pub(super) fn elsewhere(
+pub(crate) fn elsewhere(
     unsealed: &[BootPlace],
     target: usize,
     default: &DefaultSide,

@@ -9,7 +9,7 @@ use repave_image::{Architecture, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
-pub(crate) use self::heads::Head;
+pub(crate) use self::heads::{Head, elsewhere, here};
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk, Volume};
 use crate::gpt::{Entry, GptError, Rewrite, Table};
@@ -195,8 +195,8 @@ impl Plan {
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite =
             changed.then(|| table.rewrite(table.disk_guid, &entries, kept)).transpose()?;
-        let (mut old_heads, away) = heads::elsewhere(&ground.earlier, disk, ground.default, disks);
-        old_heads.extend(heads::here(&table, kept, disk));
+        let (mut old_heads, away) = elsewhere(&ground.earlier, disk, ground.default, disks);
+        old_heads.extend(here(&table, kept, disk));
         let (boot_partition, _) = image
             .manifest()
             .partition(&manifest.boot.partition)
@@ -278,7 +278,10 @@ fn check_block_size(found: u32, disk: &dyn Disk) -> Result<(), PlanError> {
 }
 
 /// The one disk that a selector fits.
-fn select(selector: &DiskSelector, disks: &[Box<dyn Disk + '_>]) -> Result<usize, PlanError> {
+pub(crate) fn select(
+    selector: &DiskSelector,
+    disks: &[Box<dyn Disk + '_>],
+) -> Result<usize, PlanError> {
     let agrees = |wanted: &Option<String>, found: &Option<String>| {
         wanted.is_none() || wanted.as_deref() == found.as_deref()
     };

@@ -16,6 +16,7 @@ pub use compare::Compared;
 pub use configure::Configured;
 pub use seal::Sealed;
 pub use unseal::Unsealed;
+pub(crate) use unseal::blank;
 pub use write::Written;
 
 use crate::edges::{Edges, Host, Link, Workers};
@@ -27,7 +28,7 @@ use crate::transfer::{Hands, Held, Pages, Pass, Scope, Transfer, run, samples};
 use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
-const PROGRESS_MS: u64 = 1_000;
+pub(crate) const PROGRESS_MS: u64 = 1_000;
 
 /// What every stretch of the road works with.
 pub struct Traveller<'a, 'e> {

@@ -88,11 +88,14 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
         watchdog_s: plan.watchdog_s,
         departures: 0,
         attempts: 0,
+        came_up: false,
+        alone: false,
     };
     on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
         record.purposing = None;
         record.unsealed = plan.away.clone();
         record.failure = None;
+        record.withdrawn = false;
         record.seal = Some(seal);
     })?;
     Ok(())

@@ -34,6 +34,9 @@ pub(super) fn unseal(compared: Compared, on: &mut Traveller<'_, '_>) -> Result<U
         record.seal = None;
         record.unsealed = plan.unsealed.clone();
         record.staying = None;
+        record.wiping = None;
+        record.wiped = None;
+        record.writes_to(plan.boot.disk);
         record.purposing = Some(under_way);
     })?;
     let partitions = 0..plan.extents.len();
@@ -57,7 +60,7 @@ pub(super) fn unseal(compared: Compared, on: &mut Traveller<'_, '_>) -> Result<U
 }
 
 /// Zeroes a head, and comes back when it is gone for good.
-fn blank(head: &Head, disk: &mut dyn Disk) -> Result<(), DeviceError> {
+pub(crate) fn blank(head: &Head, disk: &mut dyn Disk) -> Result<(), DeviceError> {
     let block_bytes = disk.facts().logical_block_bytes as usize;
     let zeroes = vec![0; head.blanked_bytes() as usize];
     // The one block that no disk tears first: a power cut may keep later writes and lose earlier

@@ -1,6 +1,6 @@
 //! `repave server show`, and the words for a server that other commands print, too.
 
-use repave_protocol::{ServerId, Stage};
+use repave_protocol::{Coverage, Guid, ServerId, Stage, WipePass, WipedRange};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::span::age;
@@ -36,6 +36,7 @@ fn described(view: &ServerView, now_ms: u64) -> String {
         ("type", or_none(&view.server_type)),
         ("image", or_none(&view.image)),
         ("wanted image", or_none(&view.wanted_image)),
+        ("wiped", view.wiped.as_ref().map_or_else(|| "-".into(), wiped)),
         ("why", or_none(&view.why)),
         (
             "last seen",
@@ -76,6 +77,23 @@ fn described(view: &ServerView, now_ms: u64) -> String {
     text.join("\n")
 }
 
+/// What a wipe covered, disk by disk, and what it did not.
+fn wiped(coverage: &Coverage) -> String {
+    let range = |range: &WipedRange| {
+        format!(
+            "{} (serial {}): {} of {} bytes from byte {} read back as zero",
+            range.disk,
+            range.serial.as_deref().unwrap_or("none"),
+            range.read_back_bytes,
+            range.length_bytes,
+            range.offset_bytes,
+        )
+    };
+    let missing = |disk: &Guid| format!("NOT WIPED: disk {disk}, which was away or not named");
+    let ranges = coverage.ranges.iter().map(range);
+    ranges.chain(coverage.missing.iter().map(missing)).collect::<Vec<_>>().join("; ")
+}
+
 fn failures(view: &ServerView, now_ms: u64) -> Option<String> {
     let mut table = Table::new(&["FAILED IMAGE", ">TIMES", ">LAST", "CODE", "QUARANTINED"]);
     for failure in &view.failures {
@@ -106,6 +124,13 @@ pub(in crate::cli) fn doing(standing: &Standing) -> String {
         Standing::Purposing { stage, percent, bytes_per_s } => {
             let rate = *bytes_per_s as f64 / 1e6;
             format!("purposing, {}, {percent} %, {rate:.0} MB/s", stage_name(*stage))
+        }
+        Standing::Wiping { pass, percent, bytes_per_s } => {
+            let pass = match pass {
+                WipePass::Zeroing => "zeroing",
+                WipePass::ReadingBack => "reading back",
+            };
+            format!("wiping, {pass}, {percent} %, {:.0} MB/s", *bytes_per_s as f64 / 1e6)
         }
         other => other.name().into(),
     }
