@@ -171,7 +171,9 @@ impl DhcpClient {
         let address = Prefix::new(config.address.address(), config.address.prefix_len())?;
         let lease = Lease {
             address,
-            gateway: config.router,
+            // Some servers say 0.0.0.0 for none; the kernel refuses a route through what is no host,
+            // and the address would go with it.
+            gateway: config.router.filter(is_host),
             dns: config.dns_servers.to_vec(),
             server: config.server.identifier,
         };
@@ -216,6 +218,11 @@ impl Brake {
     fn holds(&self, now: Duration) -> bool {
         now < self.window_end && self.frames > FRAMES_PER_WINDOW
     }
+}
+
+fn is_host(address: &Ipv4Addr) -> bool {
+    let is_other = address.is_unspecified() || address.is_broadcast() || address.is_multicast();
+    !is_other && !address.is_loopback()
 }
 
 fn instant(since_start: Duration) -> Instant {
