@@ -126,8 +126,9 @@ pub(super) fn persist(
 fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, String)>, FirmwareError> {
     let mut found = Vec::new();
     for name in firmware.names()? {
-        let digits = name.strip_prefix("Boot").filter(|digits| digits.len() == 4);
-        let Some(number) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
+        let number = name.strip_prefix("Boot").and_then(|n| u16::from_str_radix(n, 16).ok());
+        // The firmware knows an entry by upper-case digits only; `Boot00ab` is none, nor `Boot+0AB`.
+        let Some(number) = number.filter(|number| entry_name(*number) == name) else {
             continue;
         };
         // A variable that cannot be read is somebody else's, or will be seen as missing.
@@ -224,6 +225,20 @@ mod tests {
             options: String::new(),
         }
         .to_bytes()
+    }
+
+    #[test]
+    fn a_variable_with_another_name_is_no_boot_entry() {
+        let check = |name: &str, expected: &[u16]| {
+            let mut firmware = Variables(BTreeMap::from([(name.to_owned(), target())]));
+            let numbers: Vec<u16> =
+                ours(&mut firmware).unwrap().into_iter().map(|(number, _)| number).collect();
+            assert_eq!(numbers, expected, "{name}");
+        };
+        check("Boot00AB", &[0xab]);
+        for name in ["Boot00ab", "Boot+0AB", "BootAB", "Boot000AB", "BootOrder", "00AB"] {
+            check(name, &[]);
+        }
     }
 
     #[test]
