@@ -11,8 +11,11 @@ AGENT := target/$(TARGET)/agent/repave-agent
 # Static, so that the agent is the whole of its initramfs and runs in any target.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
+# All, unless some are named: `make fuzz FUZZ_TARGETS="gpt efi" FUZZ_SECONDS=60`.
+FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
+FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check test test-full openapi bench-balance \
+.PHONY: help deps image repave targets size demo check test test-full fuzz openapi bench-balance \
 	bench-controller fmt clean
 
 help: ## What can be made
@@ -49,7 +52,7 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/common/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
@@ -58,6 +61,9 @@ test: image targets ## Unit, golden, hostile, simulator and VM tests
 
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
+
+fuzz: deps ## Fuzz each of FUZZ_TARGETS for FUZZ_SECONDS of CPU time, docs/fuzzing.md
+	@tests/fuzz/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 openapi: ## Write docs/openapi.json anew, from the API's handlers
 	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed
