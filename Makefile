@@ -14,8 +14,11 @@ VM_TEST_THREADS ?= 2
 CUTS ?= 300
 ON ?= tiny
 SEED ?= 1
+# All, unless some are named: `make fuzz FUZZ_TARGETS="gpt efi" FUZZ_SECONDS=60`.
+FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
+FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check test test-full torture openapi bench-balance \
+.PHONY: help deps image repave targets size demo check test test-full torture fuzz openapi bench-balance \
 	bench-controller fmt clean
 
 help: ## What can be made
@@ -52,7 +55,7 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/common/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
@@ -65,6 +68,9 @@ test-full: test ## What does not fit into test: longer roads on virtual machines
 torture: image targets ## Power cuts in virtual machines until CUTS= are done; also ON=debian SEED= AGAIN=
 	cargo run --locked --quiet -p repave-vm --bin torture -- --target $(ON) --seed $(SEED) \
 	    $(if $(AGAIN),--again $(AGAIN),--cuts $(CUTS))
+
+fuzz: deps ## Fuzz each of FUZZ_TARGETS for FUZZ_SECONDS of CPU time, docs/fuzzing.md
+	@tests/fuzz/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 openapi: ## Write docs/openapi.json anew, from the API's handlers
 	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed

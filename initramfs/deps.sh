@@ -12,6 +12,8 @@ packages=(
     python3-venv
     # target images
     mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
+    # the fuzzer's own library is C++
+    g++
     # the controller's tests start servers of their own from it, look at the page, read the unit
     postgresql chromium systemd
 )
