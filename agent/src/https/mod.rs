@@ -73,6 +73,14 @@ impl Client {
         Ok(Self { agent, timeouts })
     }
 
+    /// A client that trusts nobody: https fails, http serves.
+    pub fn plain(timeouts: Timeouts) -> Self {
+        let connector = ().chain(TcpConnector::default());
+        let config = config(timeouts);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Self { agent: Arc::new(RwLock::new(agent)), timeouts }
+    }
+
     /// Trusts the CA certificates in `ca_pem` and no others, from the next request on; this client
     /// and its clones. Connections that are kept are not used again.
     ///
@@ -155,8 +163,12 @@ impl Client {
 }
 
 fn agent(ca_pem: &[u8], timeouts: Timeouts) -> Result<Agent, SetupError> {
-    let tls = TlsConnector::new(ca_pem)?;
-    let config = Config::builder()
+    let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(ca_pem)?);
+    Ok(Agent::with_parts(config(timeouts), connector, DefaultResolver::default()))
+}
+
+fn config(timeouts: Timeouts) -> Config {
+    Config::builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -171,9 +183,7 @@ fn agent(ca_pem: &[u8], timeouts: Timeouts) -> Result<Agent, SetupError> {
         .max_idle_age(MAX_IDLE_AGE)
         .timeout_resolve(Some(timeouts.connect))
         .timeout_connect(Some(timeouts.connect))
-        .build();
-    let connector = ().chain(TcpConnector::default()).chain(tls);
-    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+        .build()
 }
 
 /// How long a range of `length_bytes` may take.

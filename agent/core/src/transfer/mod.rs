@@ -15,6 +15,7 @@ use thiserror::Error;
 
 pub use held::Held;
 pub(crate) use pages::Pages;
+pub use run::Watch;
 pub(crate) use run::{Hands, run};
 pub(crate) use sample::samples;
 
@@ -106,6 +107,26 @@ pub enum Pass {
     Audit,
 }
 
+/// What a transfer did, in bytes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Written, zeroes included.
+    pub written_bytes: u64,
+    /// Found to be right already and left alone.
+    pub skipped_bytes: u64,
+    /// Read back after they were written.
+    pub read_back_bytes: u64,
+}
+
+impl Tally {
+    /// Adds another transfer's.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.written_bytes += other.written_bytes;
+        self.skipped_bytes += other.skipped_bytes;
+        self.read_back_bytes += other.read_back_bytes;
+    }
+}
+
 /// One chunk on its way.
 #[derive(Clone, Copy, Debug)]
 struct Task {
@@ -130,6 +151,7 @@ pub struct Transfer<'a> {
     cursor: u64,
     tasks: BTreeMap<Slot, Task>,
     done_bytes: u64,
+    tally: Tally,
     seed: u64,
 }
 
@@ -144,8 +166,20 @@ impl<'a> Transfer<'a> {
         seed: u64,
     ) -> Self {
         let tasks = BTreeMap::new();
-        let (unreadable, cursor, done_bytes) = (0, 0, 0);
-        Self { image, extents, scope, pass, held, unreadable, cursor, tasks, done_bytes, seed }
+        let (unreadable, cursor, done_bytes, tally) = (0, 0, 0, Tally::default());
+        Self {
+            image,
+            extents,
+            scope,
+            pass,
+            held,
+            unreadable,
+            cursor,
+            tasks,
+            done_bytes,
+            tally,
+            seed,
+        }
     }
 
     /// The next chunk to begin, skipping what is not in the scope or held already.
@@ -161,10 +195,11 @@ impl<'a> Transfer<'a> {
             };
             let held_back = self.scope == Scope::Bodies
                 && self.extents.iter().any(|extent| extent.first_chunk == chunk);
-            if !held_back && !self.held.contains(chunk) {
+            let is_held = self.held.contains(chunk);
+            if !held_back && !is_held {
                 return Some(chunk);
             }
-            self.skip(chunk);
+            self.skip(chunk, is_held);
         }
     }
 
@@ -176,10 +211,12 @@ impl<'a> Transfer<'a> {
         self.image.manifest()
     }
 
-    fn skip(&mut self, chunk: u64) {
+    fn skip(&mut self, chunk: u64, is_held: bool) {
         self.cursor += 1;
-        if let Some(place) = self.manifest().place(chunk) {
-            self.done_bytes += u64::from(place.len_bytes);
+        let length_bytes = self.manifest().place(chunk).map_or(0, |place| place.len_bytes);
+        self.done_bytes += u64::from(length_bytes);
+        if is_held && matches!(self.pass, Pass::Fill { .. }) {
+            self.tally.skipped_bytes += u64::from(length_bytes);
         }
     }
 
@@ -239,6 +276,9 @@ impl<'a> Transfer<'a> {
     /// Whether what a worker saw is right, and what follows from it.
     fn judge(&mut self, task: &mut Task, seen: Seen) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
+        if self.pass == Pass::Audit {
+            self.tally.read_back_bytes += u64::from(task.length_bytes);
+        }
         match (self.pass, task.content, seen) {
             (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
@@ -252,9 +292,16 @@ impl<'a> Transfer<'a> {
                     first_block_last: self.scope != Scope::Bodies,
                 }))
             }
-            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => Ok(None),
+            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => {
+                self.tally.written_bytes += u64::from(task.length_bytes);
+                Ok(None)
+            }
             (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { already }) => {
                 self.note(task, already);
+                match already {
+                    true => self.tally.skipped_bytes += u64::from(task.length_bytes),
+                    false => self.tally.written_bytes += u64::from(task.length_bytes),
+                }
                 Ok(None)
             }
             (Pass::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
@@ -336,6 +383,11 @@ impl<'a> Transfer<'a> {
     /// Whether every chunk of the scope was looked at.
     pub const fn is_complete(&self) -> bool {
         self.unreadable == 0
+    }
+
+    /// What was done.
+    pub const fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What the disk holds right.

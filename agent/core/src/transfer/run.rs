@@ -8,7 +8,7 @@ use super::{Pages, Transfer, TransferError};
 use crate::edges::{Host, Link, Slot, Workers};
 
 /// Is told the bytes done.
-pub(crate) type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
+pub type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
 
 /// What a transfer works with.
 pub(crate) struct Hands<'a> {
