@@ -3,65 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "write/bench.rs"]
+mod bench;
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use repave_image_codec::{BootDescriptor, ImportOptions, Library, import};
 use repave_protocol::SigningKey;
 use serde_json::Value;
 
-const SIZE_BYTES: u64 = 16 << 20;
-const BOOT: &str = r#"{ "server_type": "web", "reports": "none", "settings": null,
-    "boot": { "partition": "root", "efi_path": null, "options": "",
-    "kexec": { "partition": "root", "kernel": "/boot/vmlinuz", "initrd": null, "options": "" } } }"#;
-
-struct Bench {
-    folder: tempfile::TempDir,
-    key: SigningKey,
-}
+use bench::{Bench, SIZE_BYTES};
 
 impl Bench {
-    /// A library with `web:1`, one ext4 with three mebibytes of noise in it.
-    fn new() -> Self {
-        let bench =
-            Self { folder: tempfile::tempdir().unwrap(), key: SigningKey::from_seed(&[7; 32]) };
-        let boot = bench.path("tree/boot");
-        fs::create_dir_all(&boot).unwrap();
-        let mut program = vec![0x90; 4096];
-        program[..2].copy_from_slice(b"MZ");
-        program[0x3c] = 128;
-        program[128..134].copy_from_slice(b"PE\0\0\x64\x86");
-        fs::write(boot.join("vmlinuz"), program).unwrap();
-        let noise = (0_u32..3 << 18).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes());
-        fs::write(bench.path("tree/noise"), noise.collect::<Vec<u8>>()).unwrap();
-        let image = bench.path("root.ext4");
-        let made = Command::new("/sbin/mkfs.ext4")
-            .args(["-q", "-d"])
-            .args([&bench.path("tree"), &image])
-            .arg(format!("{}k", SIZE_BYTES >> 10))
-            .status();
-        assert!(made.unwrap().success());
-        fs::write(bench.path("boot.json"), BOOT).unwrap();
-        let boot = BootDescriptor::read(&bench.path("boot.json")).unwrap();
-        let library = Library::open_or_create(&bench.path("library")).unwrap();
-        let options = ImportOptions::new("web", 1);
-        import(&image, &boot, &options, &library, &bench.key, &mut |_| {}).unwrap();
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A device of the image's size, full of noise.
-    fn device(&self) -> PathBuf {
-        let path = self.path("device");
-        fs::write(&path, vec![0x5a; SIZE_BYTES as usize]).unwrap();
-        path
-    }
-
     fn write(&self, device: &Path, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_repave-agent"))
             .args(["write", "--image", "web:1", "--bare"])

@@ -7,7 +7,7 @@ use crate::edges::{DeviceError, Disk, Host, Link, Workers};
 use crate::image::{ImageError, TrustedImage};
 use crate::plan::{Head, Place, PlanError};
 use crate::transfer::{
-    Hands, Held, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
+    Hands, Held, Mirrors, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
 };
 
 /// Why an image was not written.
@@ -71,8 +71,8 @@ pub fn write(
     };
     let mut pages = Pages::default();
     let hands = Hands { link, host, workers, pages: &mut pages };
-    let tally = Tally::default();
-    Writing { image, place, disk, hands, watch, tally }.run(wish.read_back)
+    let (tally, mirrors) = (Tally::default(), Mirrors::default());
+    Writing { image, place, disk, hands, watch, tally, mirrors }.run(wish.read_back)
 }
 
 struct Writing<'a, 'w, 'c> {
@@ -82,6 +82,7 @@ struct Writing<'a, 'w, 'c> {
     hands: Hands<'a>,
     watch: &'w mut Watch<'c>,
     tally: Tally,
+    mirrors: Mirrors,
 }
 
 impl Writing<'_, '_, '_> {
@@ -142,9 +143,11 @@ impl Writing<'_, '_, '_> {
 
     fn pass(&mut self, scope: Scope, pass: Pass, held: Held) -> Result<(Held, bool), AloneError> {
         let seed = self.seed();
-        let mut transfer = Transfer::new(self.image, &self.place.extents, scope, pass, held, seed);
+        let mut transfer = Transfer::new(self.image, &self.place.extents, scope, pass, held, seed)
+            .with_mirrors(std::mem::take(&mut self.mirrors));
         run(&mut transfer, &mut self.hands, self.watch)?;
         self.tally.add(transfer.tally());
+        self.mirrors = transfer.take_mirrors();
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }

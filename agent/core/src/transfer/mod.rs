@@ -3,6 +3,7 @@
 //! here, and neither is time.
 
 mod held;
+mod mirrors;
 mod pages;
 mod run;
 mod sample;
@@ -14,6 +15,7 @@ use repave_protocol::Sha256;
 use thiserror::Error;
 
 pub use held::Held;
+pub(crate) use mirrors::Mirrors;
 pub(crate) use pages::Pages;
 pub use run::Watch;
 pub(crate) use run::{Hands, run};
@@ -135,6 +137,8 @@ struct Task {
     offset_bytes: u64,
     length_bytes: u32,
     attempts: u32,
+    /// The source asked last.
+    source: Option<usize>,
 }
 
 /// A transfer under way.
@@ -152,6 +156,7 @@ pub struct Transfer<'a> {
     tasks: BTreeMap<Slot, Task>,
     done_bytes: u64,
     tally: Tally,
+    mirrors: Mirrors,
     seed: u64,
 }
 
@@ -178,8 +183,19 @@ impl<'a> Transfer<'a> {
             tasks,
             done_bytes,
             tally,
+            mirrors: Mirrors::default(),
             seed,
         }
+    }
+
+    /// The same, with what earlier passes have learnt of the sources.
+    pub(crate) fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    /// What was learnt of the sources.
+    pub(crate) fn take_mirrors(&mut self) -> Mirrors {
+        std::mem::take(&mut self.mirrors)
     }
 
     /// The next chunk to begin, skipping what is not in the scope or held already.
@@ -224,12 +240,13 @@ impl<'a> Transfer<'a> {
     pub fn begin(&mut self, slot: Slot, chunk: u64, content: Chunk) -> Option<Job> {
         let place = self.manifest().place(chunk)?;
         self.cursor += 1;
-        let task = Task {
+        let mut task = Task {
             chunk,
             content,
             offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
             length_bytes: place.len_bytes,
             attempts: 0,
+            source: None,
         };
         let work = match (self.pass, content) {
             (Pass::Compare | Pass::Audit, Chunk::Zero) => task.read(Look::Zero),
@@ -239,7 +256,7 @@ impl<'a> Transfer<'a> {
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Work::Zero { offset_bytes, length_bytes, look_first }
             }
-            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&task, &stored)?,
+            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&mut task, &stored)?,
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
@@ -259,7 +276,12 @@ impl<'a> Transfer<'a> {
                 None
             }
             Err(WorkError::Device(error)) => return Err(error.into()),
-            Err(WorkError::Source(error)) => Some(self.again(&mut task, error)?),
+            Err(WorkError::Source(error)) => {
+                if task.source.is_some_and(|source| self.mirrors.failed(source)) {
+                    log::warn!("another source is asked from now on: {error}");
+                }
+                Some(self.again(&mut task, error)?)
+            }
         };
         match next {
             Some(work) => {
@@ -284,6 +306,9 @@ impl<'a> Transfer<'a> {
                 if sha256 != stored.sha256 {
                     let lie = self.lie(task, &stored.sha256, &sha256);
                     return self.again(task, lie).map(Some);
+                }
+                if let Some(source) = task.source {
+                    self.mirrors.was_right(source);
                 }
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Ok(Some(Work::Write {
@@ -334,7 +359,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Another attempt at fetching, from the next source, after a pause.
-    fn again(&self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
+    fn again(&mut self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
         task.attempts += 1;
         let unavailable = TransferError::Unavailable {
             chunk: task.chunk,
@@ -350,10 +375,12 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn fetch(&self, task: &Task, stored: &StoredChunk) -> Option<Work> {
+    fn fetch(&mut self, task: &mut Task, stored: &StoredChunk) -> Option<Work> {
         let sources = self.image.sources();
+        let source = self.mirrors.pick(sources.len(), task.source)?;
+        task.source = Some(source);
         Some(Work::Fetch {
-            source: sources.get(task.attempts as usize % sources.len())?.clone(),
+            source: sources.get(source)?.clone(),
             pack: self.image.pack(stored.pack)?,
             offset_bytes: stored.offset_bytes,
             stored_bytes: stored.stored_bytes,
@@ -362,12 +389,17 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    fn lie(&self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
-        let sources = self.image.sources();
-        LinkError {
-            peer: sources[task.attempts as usize % sources.len()].clone(),
-            reason: format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk),
+    /// A source served wrong bytes: it is named, and not asked again if there is another.
+    fn lie(&mut self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
+        let number = task.source.unwrap_or(0);
+        let peer = self.image.sources().get(number).cloned().unwrap_or_default();
+        let reason =
+            format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk);
+        let error = LinkError { peer, reason };
+        if self.mirrors.lied(number) {
+            log::warn!("a source is dropped: {error}");
         }
+        error
     }
 
     /// Whether no job is under way.
