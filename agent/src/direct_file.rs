@@ -35,19 +35,37 @@ impl DirectFile {
     /// Opens the disk at `path` with O_DIRECT, under the name that people use for it. A file
     /// system that refuses O_DIRECT gets a buffered file, and the log says so.
     pub(crate) fn open(name: &str, path: &Path) -> Result<Self, DeviceError> {
-        Self::open_inner(name, path).map_err(|error| DeviceError {
-            device: name.into(),
-            operation: "open",
-            offset_bytes: 0,
-            length_bytes: 0,
-            reason: format!("{}: {error}", path.display()),
+        Self::open_with(name, path, OFlags::empty())
+    }
+
+    /// The same with O_EXCL, which claims a block device: it fails if the device or a part of it is
+    /// mounted, or claimed by another program, by RAID, or by the device mapper (open(2)).
+    pub(crate) fn open_alone(name: &str, path: &Path) -> Result<Self, DeviceError> {
+        Self::open_with(name, path, OFlags::EXCL)
+    }
+
+    fn open_with(name: &str, path: &Path, flags: OFlags) -> Result<Self, DeviceError> {
+        Self::open_inner(name, path, flags).map_err(|error| {
+            let held = error.raw_os_error() == Some(Errno::BUSY.raw_os_error());
+            let why = if held { ": it is mounted, or something else holds it" } else { "" };
+            DeviceError {
+                device: name.into(),
+                operation: "open",
+                offset_bytes: 0,
+                length_bytes: 0,
+                reason: format!("{}: {error}{why}", path.display()),
+            }
         })
     }
 
-    fn open_inner(name: &str, path: &Path) -> io::Result<Self> {
+    fn open_inner(name: &str, path: &Path, flags: OFlags) -> io::Result<Self> {
+        // Without O_CREAT the meaning of O_EXCL is left open for anything but block devices.
+        let is_block_device = std::fs::metadata(path)?.file_type().is_block_device();
+        let flags = if is_block_device { flags } else { OFlags::empty() };
         let mut options = File::options();
-        options.read(true).write(true);
-        let direct = options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(path);
+        options.read(true).write(true).custom_flags(flags.bits() as i32);
+        let direct =
+            options.clone().custom_flags((flags | OFlags::DIRECT).bits() as i32).open(path);
         let file = match direct {
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 log::warn!("{name}: no O_DIRECT here; reads may come from the page cache");

@@ -46,11 +46,22 @@ impl OpenDisk {
     ///
     /// # Errors
     /// The system's own, with device and path.
-    pub fn open(mut facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
-        let file = DirectFile::open(&facts.name, path)?;
+    pub fn open(facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
+        DirectFile::open(&facts.name, path).map(|file| Self::of(facts, file))
+    }
+
+    /// The same, for as long as nobody else may use a block device.
+    ///
+    /// # Errors
+    /// The system's own, with device and path; one that is mounted or held is said to be in use.
+    pub fn open_alone(facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
+        DirectFile::open_alone(&facts.name, path).map(|file| Self::of(facts, file))
+    }
+
+    fn of(mut facts: repave_protocol::Disk, file: DirectFile) -> Self {
         facts.size_bytes = file.size_bytes();
         facts.logical_block_bytes = file.block_bytes();
-        Ok(Self { facts, file: Arc::new(file) })
+        Self { facts, file: Arc::new(file) }
     }
 
     pub(crate) fn name(&self) -> &str {

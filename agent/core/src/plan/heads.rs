@@ -2,12 +2,13 @@
 //! one boot. On the target's own disk that is every partition that goes; on any other disk it is
 //! the boot partition that the journal says this server once wrote, and nothing else there.
 
-use repave_image::ESP_TYPE;
+use repave_image::{ESP_TYPE, ValidManifest};
 
 use crate::default_side::DefaultSide;
 use crate::edges::Disk;
 use crate::gpt::{Entry, Table};
 use crate::journal::BootPlace;
+use crate::plan::Extent;
 
 /// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
 /// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
@@ -28,6 +29,22 @@ impl Head {
     /// How much of it is blanked.
     pub(crate) fn blanked_bytes(&self) -> u64 {
         self.size_bytes.min(HEAD_BYTES)
+    }
+
+    /// The chunks of an image at `extents` of the same disk whose bytes are lost by the blanking.
+    pub(crate) fn chunks_under(&self, extents: &[Extent], image: &ValidManifest) -> Vec<u64> {
+        let blanked = self.offset_bytes..self.offset_bytes + self.blanked_bytes();
+        let under = |(number, extent): (usize, &Extent)| {
+            let size_bytes = image.manifest().partitions.get(number)?.size_bytes;
+            let start = blanked.start.max(extent.offset_bytes);
+            let end = blanked.end.min(extent.offset_bytes + size_bytes);
+            if start >= end {
+                return None;
+            }
+            let first = image.chunk_at(number, start - extent.offset_bytes)?;
+            Some(first..=image.chunk_at(number, end - 1 - extent.offset_bytes)?)
+        };
+        extents.iter().enumerate().filter_map(under).flatten().collect()
     }
 
     fn of(entry: &Entry, table: &Table, disk: usize) -> Self {

@@ -2,6 +2,7 @@
 //! a trusted image and what the disks hold; whatever does not fit is refused here, by name, before
 //! a byte of the target changes.
 
+mod alone;
 mod heads;
 mod twins;
 
@@ -9,6 +10,7 @@ use repave_image::{Architecture, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
+pub(crate) use self::alone::Place;
 pub(crate) use self::heads::{Head, elsewhere, here};
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk, Volume};
@@ -237,19 +239,10 @@ impl Plan {
 
     /// The image's chunks whose bytes are lost when a head is blanked, whosever it is.
     pub(crate) fn chunks_under(&self, head: &Head) -> Vec<u64> {
-        let manifest = self.image.manifest();
-        let blanked = head.offset_bytes..head.offset_bytes + head.blanked_bytes();
-        let under = |(number, extent): (usize, &Extent)| {
-            let size_bytes = manifest.manifest().partitions.get(number)?.size_bytes;
-            let start = blanked.start.max(extent.offset_bytes);
-            let end = blanked.end.min(extent.offset_bytes + size_bytes);
-            if head.disk != self.disk || start >= end {
-                return None;
-            }
-            let first = manifest.chunk_at(number, start - extent.offset_bytes)?;
-            Some(first..=manifest.chunk_at(number, end - 1 - extent.offset_bytes)?)
-        };
-        self.extents.iter().enumerate().filter_map(under).flatten().collect()
+        if head.disk != self.disk {
+            return Vec::new();
+        }
+        head.chunks_under(&self.extents, self.image.manifest())
     }
 
     /// Bytes of the image.

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::Voice;
-use crate::transfer::{Hands, Held, Pages, Pass, Scope, Transfer, run, samples};
+use crate::transfer::{Hands, Held, Mirrors, Pages, Pass, Scope, Transfer, run, samples};
 use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
@@ -44,6 +44,8 @@ pub struct Traveller<'a, 'e> {
     pub reached: &'a mut Option<Stage>,
     /// Pages of the image's index.
     pages: Pages,
+    /// What is known of the image's sources.
+    mirrors: Mirrors,
 }
 
 impl<'a, 'e> Traveller<'a, 'e> {
@@ -55,7 +57,15 @@ impl<'a, 'e> Traveller<'a, 'e> {
         voice: &'a mut Voice,
         reached: &'a mut Option<Stage>,
     ) -> Self {
-        Self { edges, journal, journal_disk, voice, reached, pages: Pages::default() }
+        Self {
+            edges,
+            journal,
+            journal_disk,
+            voice,
+            reached,
+            pages: Pages::default(),
+            mirrors: Mirrors::default(),
+        }
     }
 
     /// Tells the controller that a stage was reached.
@@ -80,7 +90,8 @@ impl<'a, 'e> Traveller<'a, 'e> {
         (scope, pass, held): (Scope, Pass, Held),
     ) -> Result<(Held, bool), Failure> {
         let seed = self.seed();
-        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed);
+        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed)
+            .with_mirrors(std::mem::take(&mut self.mirrors));
         let total_bytes = plan.total_bytes();
         let (voice, record) = (&mut *self.voice, self.journal.record());
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
@@ -102,6 +113,7 @@ impl<'a, 'e> Traveller<'a, 'e> {
         let mut hands = Hands { link, host, workers, pages: &mut self.pages };
         run(&mut transfer, &mut hands, &mut watch)?;
         self.edges.watchdog.begin(Stretch::Working);
+        self.mirrors = transfer.take_mirrors();
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }

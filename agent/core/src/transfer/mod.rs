@@ -3,6 +3,7 @@
 //! here, and neither is time.
 
 mod held;
+mod mirrors;
 mod pages;
 mod run;
 mod sample;
@@ -14,7 +15,9 @@ use repave_protocol::Sha256;
 use thiserror::Error;
 
 pub use held::Held;
+pub(crate) use mirrors::Mirrors;
 pub(crate) use pages::Pages;
+pub use run::Watch;
 pub(crate) use run::{Hands, run};
 pub(crate) use sample::samples;
 
@@ -106,6 +109,26 @@ pub enum Pass {
     Audit,
 }
 
+/// What a transfer did, in bytes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Written, zeroes included.
+    pub written_bytes: u64,
+    /// Found to be right already and left alone.
+    pub skipped_bytes: u64,
+    /// Read back after they were written.
+    pub read_back_bytes: u64,
+}
+
+impl Tally {
+    /// Adds another transfer's.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.written_bytes += other.written_bytes;
+        self.skipped_bytes += other.skipped_bytes;
+        self.read_back_bytes += other.read_back_bytes;
+    }
+}
+
 /// One chunk on its way.
 #[derive(Clone, Copy, Debug)]
 struct Task {
@@ -114,6 +137,8 @@ struct Task {
     offset_bytes: u64,
     length_bytes: u32,
     attempts: u32,
+    /// The source asked last.
+    source: Option<usize>,
 }
 
 /// A transfer under way.
@@ -130,6 +155,8 @@ pub struct Transfer<'a> {
     cursor: u64,
     tasks: BTreeMap<Slot, Task>,
     done_bytes: u64,
+    tally: Tally,
+    mirrors: Mirrors,
     seed: u64,
 }
 
@@ -144,8 +171,31 @@ impl<'a> Transfer<'a> {
         seed: u64,
     ) -> Self {
         let tasks = BTreeMap::new();
-        let (unreadable, cursor, done_bytes) = (0, 0, 0);
-        Self { image, extents, scope, pass, held, unreadable, cursor, tasks, done_bytes, seed }
+        let (unreadable, cursor, done_bytes, tally) = (0, 0, 0, Tally::default());
+        Self {
+            image,
+            extents,
+            scope,
+            pass,
+            held,
+            unreadable,
+            cursor,
+            tasks,
+            done_bytes,
+            tally,
+            mirrors: Mirrors::default(),
+            seed,
+        }
+    }
+
+    /// The same, with what earlier passes have learnt of the sources.
+    pub(crate) fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    /// What was learnt of the sources.
+    pub(crate) fn take_mirrors(&mut self) -> Mirrors {
+        std::mem::take(&mut self.mirrors)
     }
 
     /// The next chunk to begin, skipping what is not in the scope or held already.
@@ -161,10 +211,11 @@ impl<'a> Transfer<'a> {
             };
             let held_back = self.scope == Scope::Bodies
                 && self.extents.iter().any(|extent| extent.first_chunk == chunk);
-            if !held_back && !self.held.contains(chunk) {
+            let is_held = self.held.contains(chunk);
+            if !held_back && !is_held {
                 return Some(chunk);
             }
-            self.skip(chunk);
+            self.skip(chunk, is_held);
         }
     }
 
@@ -176,10 +227,12 @@ impl<'a> Transfer<'a> {
         self.image.manifest()
     }
 
-    fn skip(&mut self, chunk: u64) {
+    fn skip(&mut self, chunk: u64, is_held: bool) {
         self.cursor += 1;
-        if let Some(place) = self.manifest().place(chunk) {
-            self.done_bytes += u64::from(place.len_bytes);
+        let length_bytes = self.manifest().place(chunk).map_or(0, |place| place.len_bytes);
+        self.done_bytes += u64::from(length_bytes);
+        if is_held && matches!(self.pass, Pass::Fill { .. }) {
+            self.tally.skipped_bytes += u64::from(length_bytes);
         }
     }
 
@@ -187,12 +240,13 @@ impl<'a> Transfer<'a> {
     pub fn begin(&mut self, slot: Slot, chunk: u64, content: Chunk) -> Option<Job> {
         let place = self.manifest().place(chunk)?;
         self.cursor += 1;
-        let task = Task {
+        let mut task = Task {
             chunk,
             content,
             offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
             length_bytes: place.len_bytes,
             attempts: 0,
+            source: None,
         };
         let work = match (self.pass, content) {
             (Pass::Compare | Pass::Audit, Chunk::Zero) => task.read(Look::Zero),
@@ -202,7 +256,7 @@ impl<'a> Transfer<'a> {
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Work::Zero { offset_bytes, length_bytes, look_first }
             }
-            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&task, &stored)?,
+            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&mut task, &stored)?,
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
@@ -222,7 +276,12 @@ impl<'a> Transfer<'a> {
                 None
             }
             Err(WorkError::Device(error)) => return Err(error.into()),
-            Err(WorkError::Source(error)) => Some(self.again(&mut task, error)?),
+            Err(WorkError::Source(error)) => {
+                if task.source.is_some_and(|source| self.mirrors.failed(source)) {
+                    log::warn!("another source is asked from now on: {error}");
+                }
+                Some(self.again(&mut task, error)?)
+            }
         };
         match next {
             Some(work) => {
@@ -239,11 +298,17 @@ impl<'a> Transfer<'a> {
     /// Whether what a worker saw is right, and what follows from it.
     fn judge(&mut self, task: &mut Task, seen: Seen) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
+        if self.pass == Pass::Audit {
+            self.tally.read_back_bytes += u64::from(task.length_bytes);
+        }
         match (self.pass, task.content, seen) {
             (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
                     let lie = self.lie(task, &stored.sha256, &sha256);
                     return self.again(task, lie).map(Some);
+                }
+                if let Some(source) = task.source {
+                    self.mirrors.was_right(source);
                 }
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Ok(Some(Work::Write {
@@ -252,9 +317,16 @@ impl<'a> Transfer<'a> {
                     first_block_last: self.scope != Scope::Bodies,
                 }))
             }
-            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => Ok(None),
+            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => {
+                self.tally.written_bytes += u64::from(task.length_bytes);
+                Ok(None)
+            }
             (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { already }) => {
                 self.note(task, already);
+                match already {
+                    true => self.tally.skipped_bytes += u64::from(task.length_bytes),
+                    false => self.tally.written_bytes += u64::from(task.length_bytes),
+                }
                 Ok(None)
             }
             (Pass::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
@@ -287,7 +359,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Another attempt at fetching, from the next source, after a pause.
-    fn again(&self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
+    fn again(&mut self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
         task.attempts += 1;
         let unavailable = TransferError::Unavailable {
             chunk: task.chunk,
@@ -303,10 +375,12 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn fetch(&self, task: &Task, stored: &StoredChunk) -> Option<Work> {
+    fn fetch(&mut self, task: &mut Task, stored: &StoredChunk) -> Option<Work> {
         let sources = self.image.sources();
+        let source = self.mirrors.pick(sources.len(), task.source)?;
+        task.source = Some(source);
         Some(Work::Fetch {
-            source: sources.get(task.attempts as usize % sources.len())?.clone(),
+            source: sources.get(source)?.clone(),
             pack: self.image.pack(stored.pack)?,
             offset_bytes: stored.offset_bytes,
             stored_bytes: stored.stored_bytes,
@@ -315,12 +389,17 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    fn lie(&self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
-        let sources = self.image.sources();
-        LinkError {
-            peer: sources[task.attempts as usize % sources.len()].clone(),
-            reason: format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk),
+    /// A source served wrong bytes: it is named, and not asked again if there is another.
+    fn lie(&mut self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
+        let number = task.source.unwrap_or(0);
+        let peer = self.image.sources().get(number).cloned().unwrap_or_default();
+        let reason =
+            format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk);
+        let error = LinkError { peer, reason };
+        if self.mirrors.lied(number) {
+            log::warn!("a source is dropped: {error}");
         }
+        error
     }
 
     /// Whether no job is under way.
@@ -336,6 +415,11 @@ impl<'a> Transfer<'a> {
     /// Whether every chunk of the scope was looked at.
     pub const fn is_complete(&self) -> bool {
         self.unreadable == 0
+    }
+
+    /// What was done.
+    pub const fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What the disk holds right.

@@ -7,8 +7,12 @@ use std::collections::VecDeque;
 use super::{Pages, Transfer, TransferError};
 use crate::edges::{Host, Link, Slot, Workers};
 
+/// Buffers that are free before the next chunks are begun, all together: chunks that are neighbours
+/// in a pack are then asked for at the same time, and one request can bring them.
+const BATCH: usize = 8;
+
 /// Is told the bytes done.
-pub(crate) type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
+pub type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
 
 /// What a transfer works with.
 pub(crate) struct Hands<'a> {
@@ -39,9 +43,13 @@ fn crank(
     hands: &mut Hands<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), TransferError> {
-    let mut free: VecDeque<Slot> = (0..hands.workers.slots()).map(Slot).collect();
+    let slots = hands.workers.slots();
+    let batch = (slots / 4).clamp(1, BATCH);
+    let mut free: VecDeque<Slot> = (0..slots).map(Slot).collect();
     loop {
-        while let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk()) {
+        let is_worth_it = free.len() >= batch;
+        while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
+        {
             let content = hands.pages.chunk(transfer.image, hands.link, hands.host, chunk)?;
             let job =
                 transfer.begin(slot, chunk, content).ok_or(TransferError::NoPlace { chunk })?;
