@@ -11,8 +11,11 @@ AGENT := target/$(TARGET)/agent/repave-agent
 # Static, so that the agent is the whole of its initramfs and runs in any target.
 STATIC := RUSTFLAGS="-C target-feature=+crt-static"
 VM_TEST_THREADS ?= 2
+CUTS ?= 300
+ON ?= tiny
+SEED ?= 1
 
-.PHONY: help deps image repave targets size demo check test test-full openapi bench-balance \
+.PHONY: help deps image repave targets size demo check test test-full torture openapi bench-balance \
 	bench-controller fmt clean
 
 help: ## What can be made
@@ -58,6 +61,10 @@ test: image targets ## Unit, golden, hostile, simulator and VM tests
 
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
+
+torture: image targets ## Power cuts in virtual machines until CUTS= are done; also ON=debian SEED= AGAIN=
+	cargo run --locked --quiet -p repave-vm --bin torture -- --target $(ON) --seed $(SEED) \
+	    $(if $(AGAIN),--again $(AGAIN),--cuts $(CUTS))
 
 openapi: ## Write docs/openapi.json anew, from the API's handlers
 	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed

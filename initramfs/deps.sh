@@ -14,8 +14,8 @@ packages=(
     gzip bzip2
     # target images
     mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
-    # the controller's tests start servers of their own from it
-    postgresql
+    # the controller's tests start servers of their own from it, look at the page, read the unit
+    postgresql chromium systemd
 )
 
 missing=()

@@ -166,7 +166,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use repave_core::edges::{
-        BadCa, Completion, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+        BadCa, Completion, Crew, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
     };
     use repave_protocol::Sha256;
 
@@ -252,9 +252,9 @@ mod tests {
         }
     }
 
-    fn read(offset_bytes: usize, sha256: bool) -> Work {
+    fn read(offset_bytes: usize, look: Look) -> Work {
         let (offset_bytes, length_bytes) = (offset_bytes as u64, CHUNK_BYTES as u32);
-        Work::Read { offset_bytes, length_bytes, sha256 }
+        Work::Read { offset_bytes, length_bytes, look }
     }
 
     fn write(offset_bytes: usize, length_bytes: usize) -> Work {
@@ -278,8 +278,7 @@ mod tests {
         *first_block_last = true;
         assert_eq!(world.perform(0, head), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
-        let sha256 = None;
-        assert_eq!(world.perform(1, read(CHUNK_BYTES, false)), Ok(Seen::Read { crc32, sha256 }));
+        assert_eq!(world.perform(1, read(CHUNK_BYTES, Look::Crc32)), Ok(Seen::Crc32(crc32)));
     }
 
     #[test]
@@ -293,10 +292,14 @@ mod tests {
         assert_eq!(fetched, Ok(Seen::Fetched { sha256 }));
         assert_eq!(world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
-        let seen = world.perform(1, read(CHUNK_BYTES, true));
-        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: Some(sha256) }));
-        let seen = world.perform(1, read(CHUNK_BYTES, false));
-        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: None }));
+        for (look, seen) in [
+            (Look::Sha256, Seen::Sha256(sha256)),
+            (Look::Crc32, Seen::Crc32(crc32)),
+            (Look::Zero, Seen::Zero(false)),
+        ] {
+            assert_eq!(world.perform(1, read(CHUNK_BYTES, look)), Ok(seen));
+        }
+        assert_eq!(world.perform(1, read(0, Look::Zero)), Ok(Seen::Zero(true)));
     }
 
     #[test]
@@ -322,13 +325,15 @@ mod tests {
     fn a_range_is_zeroed_only_if_it_is_not_zero() {
         let mut world = world(Vec::new());
         let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, CHUNK_BYTES as u32);
-        let zero = Work::Zero { offset_bytes, length_bytes };
+        let zero = Work::Zero { offset_bytes, length_bytes, look_first: true };
         assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: true }));
         let mut last_byte = [0; 512];
         last_byte[511] = 1;
         world.disk.file().write(2 * offset_bytes - 512, &last_byte).unwrap();
         assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: false }));
         assert_eq!(world.perform(0, zero), Ok(Seen::Zeroed { already: true }));
+        let unseen = Work::Zero { offset_bytes, length_bytes, look_first: false };
+        assert_eq!(world.perform(0, unseen), Ok(Seen::Zeroed { already: false }));
     }
 
     fn check_source_fault(pack: Vec<u8>, work: Work, reason: &str) {
@@ -378,7 +383,7 @@ mod tests {
             (slots, write(0, CHUNK_BYTES), "there is no buffer number"),
             (0, write(0, CHUNK_BYTES + 512), "a buffer holds 65536 bytes"),
             (0, write(0, 100), "not whole blocks of 512 bytes"),
-            (0, read(DISK_BYTES - 512, false), "ended after 512 of 65536 bytes"),
+            (0, read(DISK_BYTES - 512, Look::Crc32), "ended after 512 of 65536 bytes"),
         ] {
             match world.perform(slot, work) {
                 Err(WorkError::Device(error)) => {

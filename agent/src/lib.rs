@@ -19,6 +19,7 @@ pub mod network;
 mod pid1;
 pub mod power;
 mod resident;
+mod watchdog;
 mod world;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use repave_protocol::{Load, Nonce, ServerId};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk;
+use crate::watchdog;
 use crate::world;
 
 /// How long the target has to shut down by itself before the kernel is told to reset.
@@ -65,8 +66,13 @@ fn stay() -> Result<()> {
     drop(open);
     let mut cpu_time = CpuTime::default();
     let mut load = || load(&mut cpu_time);
-    let mut around =
-        Surroundings { link: &mut link, power: &mut Shutdown, host: &mut host, load: &mut load };
+    let mut around = Surroundings {
+        link: &mut link,
+        power: &mut Shutdown,
+        host: &mut host,
+        load: &mut load,
+        watchdog: &mut || watchdog::seen(Path::new("/sys")),
+    };
     resident.stay(&mut around);
     Ok(())
 }

@@ -82,9 +82,19 @@ pub struct ServerView {
     pub labels: BTreeMap<String, String>,
     /// The balancer leaves it as it is.
     pub cordoned: bool,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon_note: Option<String>,
     /// It is to be this type and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_note: Option<String>,
+    /// Version of the trust document that it goes by, on the side that has the older one; absent if
+    /// it never said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
     /// What failed here, by image.
     pub failures: Vec<FailureView>,
 }
@@ -141,7 +151,10 @@ impl From<&Kept> for ServerView {
             macs: facts.macs.clone(),
             labels: server.labels.clone(),
             cordoned: server.cordoned,
+            cordon_note: server.cordon_note.clone(),
             pinned: server.pinned.clone(),
+            pin_note: server.pin_note.clone(),
+            trust: server.trust(),
             failures: server
                 .failures
                 .values()

@@ -45,6 +45,9 @@ pub struct Status {
     pub standing: Standing,
     /// Milliseconds since the kernel started.
     pub uptime_ms: u64,
+    /// Whether a hardware watchdog guards the server, as far as the speaker knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogReport>,
     /// Hardware; in the first status of each boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
@@ -64,6 +67,35 @@ pub enum Side {
     Default,
     /// The server's present purpose.
     Target,
+}
+
+/// What the server says of its hardware watchdog. In a status that says [`Standing::Leaving`], it
+/// is what holds while the target starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchdogReport {
+    /// What guards the server.
+    pub guard: Guard,
+    /// A watchdog says that it reset the server, and that this boot began so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+}
+
+/// What resets a server that hangs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Guard {
+    /// A watchdog that is not fed for so long.
+    Armed {
+        /// What its driver calls it.
+        device: String,
+        /// Seconds.
+        timeout_s: u32,
+    },
+    /// Nothing.
+    NotArmed {
+        /// Why, for people.
+        reason: String,
+    },
 }
 
 /// What the target was sealed as.
@@ -237,6 +269,12 @@ impl Message for Status {
             let limit = limits::INVENTORY_ENTRIES as u64;
             within("disks", inventory.disks.len() as u64, limit)?;
             within("NICs", inventory.nics.len() as u64, limit)?;
+        }
+        if let Some(WatchdogReport { guard, .. }) = &self.watchdog {
+            let text = match guard {
+                Guard::Armed { device: text, .. } | Guard::NotArmed { reason: text } => text,
+            };
+            within("watchdog text", text.len() as u64, limits::INVENTORY_TEXT_BYTES as u64)?;
         }
         if let Standing::Failed { fault } = &self.standing {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;

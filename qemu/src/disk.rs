@@ -55,6 +55,7 @@ pub struct Disk {
     pub(crate) bus: Bus,
     pub(crate) block_size: BlockSize,
     pub(crate) boot_index: Option<u32>,
+    pub(crate) write_log: Option<PathBuf>,
 }
 
 impl Disk {
@@ -87,8 +88,14 @@ impl Disk {
         let path = path.as_ref();
         // Absolute, since QEMU runs in the machine's own folder.
         let path = fs::canonicalize(path).map_err(failed("find", path))?;
-        let (serial, boot_index) = (None, None);
-        Ok(Self { path, serial, bus: Bus::Virtio, block_size: BlockSize::B512, boot_index })
+        Ok(Self {
+            path,
+            serial: None,
+            bus: Bus::Virtio,
+            block_size: BlockSize::B512,
+            boot_index: None,
+            write_log: None,
+        })
     }
 
     /// The serial that the guest reads; at most [`Disk::SERIAL_MAX_BYTES`] of `[A-Za-z0-9._-]`.
@@ -113,6 +120,13 @@ impl Disk {
     /// at every power-on, which real firmware does not do: leave it out where BootOrder matters.
     pub fn boot_index(mut self, boot_index: u32) -> Self {
         self.boot_index = Some(boot_index);
+        self
+    }
+
+    /// Logs every write and flush into this file, an absolute path, from each power-on anew; see
+    /// [`crate::write_log`].
+    pub fn logged(mut self, write_log: impl Into<PathBuf>) -> Self {
+        self.write_log = Some(write_log.into());
         self
     }
 

@@ -38,6 +38,9 @@ pub struct VmSpec {
     /// a minute for an answer that may not come. OVMF's HTTP boot cannot be switched off: a machine
     /// with a plugged card and nothing bootable on its disks tries it for minutes.
     pub network_boot: bool,
+    /// Logs every write of the firmware's variables into this file, an absolute path, from each
+    /// power-on anew; see [`crate::write_log`].
+    pub variables_log: Option<PathBuf>,
     /// QEMU arguments for what is not covered here.
     pub extra_args: Vec<String>,
 }
@@ -81,6 +84,7 @@ impl VmSpec {
             nics: vec![],
             rtc_base: None,
             network_boot: false,
+            variables_log: None,
             extra_args: vec![],
         }
     }
@@ -100,7 +104,7 @@ impl VmSpec {
         args.pair("-chardev", format!("file,id=console,path={CONSOLE_FILE},append=on"));
         args.words(&["-serial", "chardev:console"]);
         args.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
-        args.pair("-drive", format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"));
+        args.variables(self.variables_log.as_deref())?;
         args.words(&["-object", "rng-random,id=rng0,filename=/dev/urandom"]);
         args.words(&["-device", "virtio-rng-pci,rng=rng0"]);
         let uuid = uuid(&self.name);
@@ -139,16 +143,39 @@ impl Args {
         self.0.extend([option.to_owned(), value]);
     }
 
+    fn variables(&mut self, write_log: Option<&Path>) -> Result<(), SpecError> {
+        self.pair(
+            "-drive",
+            match write_log {
+                None => format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"),
+                Some(log) => format!(
+                    "if=pflash,unit=1,{},file.driver=raw,file.file.driver=file,\
+                 file.file.filename={VARIABLES_FILE}",
+                    logging(log)?
+                ),
+            },
+        );
+        Ok(())
+    }
+
     fn disk(&mut self, index: usize, disk: &Disk) -> Result<(), SpecError> {
         let path = escaped(&disk.path)?;
         // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
         // host's disk on every flush would only cost time.
         self.pair(
             "-blockdev",
-            format!(
-                "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
+            match &disk.write_log {
+                None => format!(
+                    "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
                  file.driver=file,file.filename={path}"
-            ),
+                ),
+                // The log has to see the flushes and discards; only what is below it may drop them.
+                Some(log) => format!(
+                    "{},node-name=disk{index},discard=unmap,file.driver=raw,file.discard=unmap,\
+                 file.cache.no-flush=on,file.file.driver=file,file.file.filename={path}",
+                    logging(log)?
+                ),
+            },
         );
         let mut device = match disk.bus {
             Bus::Virtio => "virtio-blk-pci".to_owned(),
@@ -236,6 +263,12 @@ impl Args {
     }
 }
 
+/// The options of a driver that logs what passes through it.
+fn logging(log: &Path) -> Result<String, SpecError> {
+    let path = escaped(log)?;
+    Ok(format!("driver=blklogwrites,log-sector-size=512,log.driver=file,log.filename={path}"))
+}
+
 fn check_name(what: &'static str, value: &str, max_bytes: usize) -> Result<(), SpecError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if (1..=max_bytes).contains(&value.len()) && value.bytes().all(plain) {
@@ -316,6 +349,14 @@ mod tests {
         ];
         spec.extra_args = vec!["-device".to_owned(), "VGA".to_owned()];
         check(&spec, include_str!("../tests/golden/everything.args"));
+    }
+
+    #[test]
+    fn golden_arguments_of_a_logged_machine() {
+        let mut spec = VmSpec::new("logged", "/vms/logged");
+        spec.disks.push(disk().serial("LOGGED").logged("/logs/disk,1"));
+        spec.variables_log = Some("/logs/variables".into());
+        check(&spec, include_str!("../tests/golden/logged.args"));
     }
 
     #[test]

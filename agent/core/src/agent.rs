@@ -20,6 +20,7 @@ use crate::road::{self, Sealed, Traveller};
 use crate::settings::ResidentConfig;
 use crate::survey::survey;
 use crate::trust;
+use crate::watchdog::{self, Stretch, TIMEOUT_S};
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
@@ -114,12 +115,15 @@ impl Agent {
                     pause_ms
                 }
             };
+            edges.watchdog.begin(Stretch::Pausing { pause_ms });
             edges.host.sleep(pause_ms);
         }
     }
 
     /// One status, its answer, and what follows from it.
     pub fn round(&mut self, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+        edges.watchdog.begin(Stretch::Working);
+        self.voice.guarded_by(edges.watchdog.report());
         let came_up = self.came_up(edges).unwrap_or_else(|failure| {
             // A server whose journal cannot be read must still be heard.
             self.fault = Some(failure.fault(None));
@@ -129,7 +133,9 @@ impl Agent {
         let inventory = (!self.surveyed).then(|| survey(edges));
         let record = self.home.journal.record();
         let (nonce, status) = self.voice.status(edges.host, record, standing, inventory);
+        edges.watchdog.begin(Stretch::Asking { controllers: self.character.controllers.len() });
         let answer = edges.link.ask(&status)?;
+        edges.watchdog.begin(Stretch::Working);
         self.surveyed = true;
         let accepted = self.home.journal.record().accepted;
         let directive = match believe(&answer, &self.voice, nonce, &self.trust, accepted) {
@@ -278,13 +284,8 @@ impl Agent {
         };
         let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
         let journal_disk = self.home.default.disk;
-        let mut on = Traveller {
-            edges,
-            journal: &mut self.home.journal,
-            journal_disk,
-            voice: &mut self.voice,
-            reached: &mut self.reached,
-        };
+        let (journal, voice) = (&mut self.home.journal, &mut self.voice);
+        let mut on = Traveller::new(edges, journal, journal_disk, voice, &mut self.reached);
         road::travel(plan, &mut on)?;
         Ok(())
     }
@@ -313,6 +314,10 @@ impl Agent {
         })?;
         let outcome = self.leave(&sealed, came_up, edges);
         if outcome.is_err() {
+            // It stays, so it is guarded as before.
+            if let Err(error) = edges.watchdog.arm(TIMEOUT_S) {
+                log::error!("{error}");
+            }
             if let Err(error) = boot::forget_target(edges.firmware) {
                 log::error!("{error}");
             }
@@ -337,6 +342,9 @@ impl Agent {
             // Once no method is left, the reason is why the last one did not leave.
             let armed = armed.map_err(|failure| not_left.take().unwrap_or(failure))?;
             let method = armed.method();
+            edges.watchdog.begin(Stretch::Leaving);
+            watchdog::hand_over(sealed.seal(), method, edges.watchdog)?;
+            self.voice.guarded_by(edges.watchdog.report());
             log::info!("target armed: leaving by {method:?}");
             self.tell(
                 edges,

@@ -7,7 +7,9 @@ use repave_protocol::{Blame, Fault, Generation, Refusal, Stage};
 use thiserror::Error;
 
 use crate::default_side::NoDefaultSide;
-use crate::edges::{BadCa, DeviceError, FirmwareError, LinkError, PowerError, SettingsError};
+use crate::edges::{
+    BadCa, DeviceError, FirmwareError, LinkError, PowerError, SettingsError, WatchdogError,
+};
 use crate::gpt::GptError;
 use crate::image::ImageError;
 use crate::journal::JournalError;
@@ -56,6 +58,9 @@ pub enum Failure {
     /// The server could not leave.
     #[error("leaving failed")]
     Power(#[from] PowerError),
+    /// A watchdog that would reset a target which does not feed it.
+    #[error("watchdog failed")]
+    Watchdog(#[from] WatchdogError),
     /// `boot` names a target that is not there.
     #[error("no target is sealed under generation {wanted}; sealed is {found}")]
     NotSealed {
@@ -109,7 +114,8 @@ impl Failure {
             | Self::Transfer(_)
             | Self::Settings(_)
             | Self::Firmware(_)
-            | Self::Power(_) => Blame::Device,
+            | Self::Power(_)
+            | Self::Watchdog(_) => Blame::Device,
         }
     }
 
@@ -136,6 +142,7 @@ impl Failure {
             Self::Settings(_) => "settings",
             Self::Firmware(_) => "firmware",
             Self::Power(_) => "power",
+            Self::Watchdog(_) => "watchdog",
             Self::NotSealed { .. } => "not-sealed",
             Self::NotUp { .. } => "target-not-up",
         }

@@ -25,3 +25,4 @@ pub mod settings;
 mod survey;
 pub mod transfer;
 pub mod trust;
+pub mod watchdog;

@@ -2,7 +2,7 @@
 //! when an order makes it something else. It changes nothing but its own slot of the journal.
 
 use repave_protocol::{
-    Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified,
+    Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified, WatchdogReport,
 };
 
 use crate::answer::{believe, wait_ms};
@@ -28,6 +28,8 @@ pub struct Surroundings<'a> {
     pub host: &'a mut dyn Host,
     /// How busy the target is.
     pub load: &'a mut dyn FnMut() -> Load,
+    /// What guards the target.
+    pub watchdog: &'a mut dyn FnMut() -> WatchdogReport,
 }
 
 /// The resident of a target.
@@ -109,6 +111,7 @@ impl Resident {
             Some(fault) => Standing::Failed { fault: fault.clone() },
             None => Standing::Up { load: (around.load)() },
         };
+        self.voice.guarded_by((around.watchdog)());
         let inventory = (!self.surveyed).then(|| around.host.inventory());
         let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use repave_core::edges::{Completion, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError};
+use repave_core::edges::{
+    Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError,
+};
 use repave_protocol::Sha256;
 use repave_sys::AlignedBuffer;
 use zstd::bulk::Decompressor;
@@ -88,14 +90,17 @@ impl Worker {
                 written.map_err(WorkError::Device)?;
                 Ok(Seen::Wrote)
             }
-            Work::Read { sha256, .. } => {
+            Work::Read { look, .. } => {
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
-                let sha256 = sha256.then(|| Sha256::of(bytes));
-                Ok(Seen::Read { crc32: crc32fast::hash(bytes), sha256 })
+                Ok(match look {
+                    Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
+                    Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
+                    Look::Zero => Seen::Zero(is_zero(bytes)),
+                })
             }
-            Work::Zero { .. } => {
-                let already = zero(file, offset_bytes, bytes).map_err(WorkError::Device)?;
-                Ok(Seen::Zeroed { already })
+            Work::Zero { look_first, .. } => {
+                let already = zero(file, offset_bytes, bytes, *look_first);
+                Ok(Seen::Zeroed { already: already.map_err(WorkError::Device)? })
             }
         }
     }
@@ -168,7 +173,9 @@ fn extent(work: &Work) -> (&'static str, u64, usize) {
         Work::Read { offset_bytes, length_bytes, .. } => {
             ("read", offset_bytes, length_bytes as usize)
         }
-        Work::Zero { offset_bytes, length_bytes } => ("zero", offset_bytes, length_bytes as usize),
+        Work::Zero { offset_bytes, length_bytes, .. } => {
+            ("zero", offset_bytes, length_bytes as usize)
+        }
     }
 }
 
@@ -188,10 +195,15 @@ fn write_first_block_last(
 }
 
 /// Makes the range zero; says whether it was so already. Reading first spares the medium a write
-/// that changes nothing, and a discard would not promise zeroes.
-fn zero(file: &DirectFile, offset_bytes: u64, buffer: &mut [u8]) -> Result<bool, DeviceError> {
-    file.read(offset_bytes, buffer)?;
-    if is_zero(buffer) {
+/// that changes nothing, and a discard would not promise zeroes. What cannot be read is written: a
+/// disk may mend a bad block by that.
+fn zero(
+    file: &DirectFile,
+    offset_bytes: u64,
+    buffer: &mut [u8],
+    look_first: bool,
+) -> Result<bool, DeviceError> {
+    if look_first && file.read(offset_bytes, buffer).is_ok() && is_zero(buffer) {
         return Ok(true);
     }
     buffer.fill(0);

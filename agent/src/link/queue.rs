@@ -150,6 +150,7 @@ mod tests {
             seal: None,
             standing,
             uptime_ms: 1,
+            watchdog: None,
             inventory: None,
             default_partition: None,
             trust: None,

@@ -34,7 +34,11 @@ pub(crate) fn start(scenario: Scenario) -> Stub {
 /// A scenario that makes every server a `web` and holds no status for longer than it must.
 pub(crate) fn all_web() -> Scenario {
     Scenario {
-        enrolments: vec![Enrolment { select: Select::Anyone, order: Some(purpose("web")) }],
+        enrolments: vec![Enrolment {
+            select: Select::Anyone,
+            order: Some(purpose("web")),
+            issued: None,
+        }],
         poll_ms: 0,
         ..Scenario::default()
     }
@@ -147,6 +151,7 @@ impl Device {
                 seal: None,
                 standing: Standing::Idle,
                 uptime_ms: 0,
+                watchdog: None,
                 inventory: None,
                 default_partition: None,
                 trust: None,

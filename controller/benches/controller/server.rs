@@ -96,6 +96,7 @@ impl Device {
                 (false, false) => Standing::Idle,
             },
             uptime_ms: self.sequence * 15_000,
+            watchdog: None,
             inventory: (self.sequence == 0).then(|| inventory(self.number)),
             default_partition: None,
             trust: Some(1),

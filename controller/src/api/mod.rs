@@ -134,6 +134,7 @@ fn operators() -> Router<App> {
         .route("/v1/balancer/pause", post(balancer::pause))
         .route("/v1/balancer/resume", post(balancer::resume))
         .route("/v1/images", get(images::list))
+        .route("/v1/images/{image}/{version}", get(images::get))
         .route("/v1/channels", get(images::channels))
         .route("/v1/channels/{image}/{channel}", put(images::set_channel))
         .route("/v1/events", get(events::list))
@@ -148,6 +149,7 @@ fn operators() -> Router<App> {
             get(enrolment::invitation).put(enrolment::invite).delete(enrolment::uninvite),
         )
         .route("/v1/trust", get(trust::get).put(trust::set))
+        .route("/v1/trust/servers", get(trust::servers))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .merge(policies)
 }

@@ -2,8 +2,7 @@
 
 mod gc;
 mod import;
-mod inspect;
-mod list;
+mod looking;
 mod sign;
 mod verify;
 
@@ -15,6 +14,7 @@ use repave_image_codec::Library;
 use repave_protocol::PublicKey;
 
 use super::Failure;
+use looking::Place;
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -22,17 +22,17 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub(super) enum Command {
     /// Import a disk or partition image into a library.
     Import(import::Import),
-    /// List the images of a library.
+    /// List the images of the controller's library, or of a local one.
     List {
         #[command(flatten)]
-        output: Output,
+        place: Place,
     },
-    /// Show what an image is.
+    /// Show what an image of the controller's library is, or one of a local library.
     Inspect {
         /// The image, as NAME:VERSION.
         image: ImageName,
         #[command(flatten)]
-        output: Output,
+        place: Place,
     },
     /// Read every byte of an image back and compare it with its digests.
     Verify {
@@ -96,8 +96,8 @@ impl FromStr for ImageName {
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Import(arguments) => import::run(&arguments),
-        Command::List { output } => list::run(&output),
-        Command::Inspect { image, output } => inspect::run(&image, &output),
+        Command::List { place } => looking::list(&place),
+        Command::Inspect { image, place } => looking::inspect(&image, &place),
         Command::Verify { image, public_keys, output } => {
             verify::run(&image, &public_keys, &output)
         }

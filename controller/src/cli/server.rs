@@ -35,7 +35,12 @@ enum Command {
     /// Put approved servers out of the pool: their keys are no longer believed.
     Revoke(Several),
     /// Keep the balancer from servers; they stay what they are.
-    Cordon(Several),
+    Cordon {
+        #[command(flatten)]
+        servers: Several,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Let the balancer at servers again.
     Uncordon(Several),
     /// Have a server be of one type and no other.
@@ -45,11 +50,18 @@ enum Command {
         /// The type, as the policy names it.
         #[arg(value_name = "TYPE")]
         server_type: String,
+        #[command(flatten)]
+        why: Why,
     },
     /// Let servers be of any type again.
     Unpin(Several),
     /// Take servers' purpose away, and keep the balancer from giving them another.
-    Drain(Several),
+    Drain {
+        #[command(flatten)]
+        servers: Several,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Take servers out of the pool for good: they go to default and stay there.
     Retire(Several),
     /// Forget what failed on servers, so that it is tried again.
@@ -92,11 +104,22 @@ struct Several {
     servers: Vec<String>,
 }
 
+/// Why something is done.
+#[derive(Debug, Args)]
+struct Why {
+    /// Why: one line, kept and shown while it lasts.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
 pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
     let Server { remote, command } = arguments;
     let client = remote.client()?;
     let each = |action: &str, several: &Several| {
-        operate::each(&client, remote.json, &several.servers, action)
+        operate::each(&client, remote.json, &several.servers, (action, None))
+    };
+    let noted = |action: &str, several: &Several, why: &Why| {
+        operate::each(&client, remote.json, &several.servers, (action, why.note.as_deref()))
     };
     match command {
         Command::List(list) => list::run(&client, remote.json, list),
@@ -104,13 +127,14 @@ pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
         Command::Approve(several) => each("approve", several),
         Command::Reject(several) => operate::reject(&client, remote.json, &several.servers),
         Command::Revoke(several) => operate::revoke(&client, remote.json, &several.servers),
-        Command::Cordon(several) => each("cordon", several),
+        Command::Cordon { servers, why } => noted("cordon", servers, why),
         Command::Uncordon(several) => each("uncordon", several),
-        Command::Pin { server, server_type } => {
-            operate::pin(&client, remote.json, &server.server, server_type)
+        Command::Pin { server, server_type, why } => {
+            let to = (server_type.as_str(), why.note.as_deref());
+            operate::pin(&client, remote.json, &server.server, to)
         }
         Command::Unpin(several) => each("unpin", several),
-        Command::Drain(several) => each("drain", several),
+        Command::Drain { servers, why } => noted("drain", servers, why),
         Command::Retire(several) => each("retire", several),
         Command::Clear(several) => each("clear", several),
         Command::Describe(describe) => describe::run(&client, remote.json, describe),

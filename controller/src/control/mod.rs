@@ -13,6 +13,7 @@ mod once;
 mod policy;
 mod powering;
 mod servers;
+mod snapshot;
 mod sweeping;
 mod trust;
 mod view;
@@ -35,12 +36,13 @@ use crate::store::{DocumentRow, Store};
 
 pub use access::{Identity, NewToken, Role, Token, TokenInfo};
 pub use balancing::{Applied, Overview, Plan, PlannedMove};
-pub use channels::{Channel, ImageInfo};
+pub use channels::{Channel, ImageDetail, ImageInfo};
 pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;
 pub use once::{Answered, Begun};
 pub use policy::Active;
 pub use servers::Kept;
+pub use trust::{Behind, TrustUse};
 
 /// What a controller is set up with; the same for all replicas of a pool.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ pub struct Control {
     library: Library,
     waiting: Waiting,
     metrics: Metrics,
+    snapshot: snapshot::Snapshot,
     active: watch::Sender<Arc<Active>>,
     terms: watch::Sender<Arc<Terms>>,
     trusted: watch::Sender<Option<Arc<Trusted>>>,
@@ -89,6 +92,7 @@ impl Control {
             trusted: watch::Sender::new(None),
             waiting: Waiting::default(),
             metrics: Metrics::default(),
+            snapshot: snapshot::Snapshot::default(),
             setup,
             store,
             authority,
@@ -137,8 +141,13 @@ impl Control {
     /// Commits changes and their events.
     async fn commit(&self, mut changes: Changes, events: &[Event]) -> Result<(), ControlError> {
         changes.events.extend(events.iter().map(records::event));
-        if changes.rows() > 0 {
-            self.store.commit(changes).await?;
+        if changes.rows() == 0 {
+            return Ok(());
+        }
+        let has_servers = !changes.servers.is_empty();
+        self.store.commit(changes).await?;
+        if has_servers {
+            self.snapshot.spoil();
         }
         Ok(())
     }

@@ -81,7 +81,9 @@ fn add(fleet: &mut Fleet, known: &mut HashMap<Hardware, HardwareId>, server: &Se
         let failures_here =
             ImageFailures { server: place, server_type, version, failures: failures.count };
         fleet.image_failures.push(failures_here);
-        fleet.failures.push(Failure { at_ms: failures.last_ms, server_type, version });
+        let (at_ms, first_at_ms) =
+            (failures.last_ms, failures.first_ms.unwrap_or(failures.last_ms));
+        fleet.failures.push(Failure { at_ms, first_at_ms, server_type, version });
     }
 }
 

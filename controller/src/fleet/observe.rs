@@ -22,8 +22,12 @@ pub struct Rules {
 }
 
 impl Seen {
-    /// Of a status that came at `now_ms`.
-    pub(super) fn of(status: &Status, now_ms: u64) -> Self {
+    /// Of a status that came at `now_ms`, after `before`.
+    pub(super) fn of(status: &Status, before: Option<&Self>, now_ms: u64) -> Self {
+        // The first status of a boot says what was read from the journal, whichever side it is.
+        let is_kept = status.side == Side::Default || status.sequence == 0;
+        let default_trust =
+            if is_kept { status.trust } else { before.and_then(|seen| seen.default_trust) };
         let load = match &status.standing {
             Said::Up { load } => *load,
             _ => Default::default(),
@@ -37,6 +41,8 @@ impl Seen {
             generation: status.generation,
             seal: status.seal.clone(),
             load,
+            trust: status.trust,
+            default_trust,
         }
     }
 }
@@ -50,7 +56,7 @@ impl Server {
         }
         let is_repeat = status.boot == self.seen.boot && status.sequence == self.seen.sequence;
         let is_boot = status.boot != self.seen.boot;
-        self.seen = Seen::of(status, now_ms);
+        self.seen = Seen::of(status, Some(&self.seen), now_ms);
         let mut events = Vec::new();
         if is_boot {
             events.push(Event::boot(status, now_ms));
@@ -111,6 +117,7 @@ impl Server {
             image: image.name.clone(),
             version: image.version,
             count: 0,
+            first_ms: Some(now_ms),
             last_ms: now_ms,
             code: String::new(),
             quarantined: false,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::enrolment::Enrolment;
 use super::hardware::{Facts, Print};
-use super::orders::Assignment;
+use super::orders::{Assignment, Wish};
 use super::standing::Standing;
 
 /// One server.
@@ -42,9 +42,15 @@ pub struct Server {
     /// The balancer leaves it as it is.
     #[serde(default)]
     pub cordoned: bool,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon_note: Option<String>,
     /// It is to be this type and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_note: Option<String>,
     /// What it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
@@ -81,6 +87,13 @@ pub struct Seen {
     /// How busy it was.
     #[serde(default)]
     pub load: Load,
+    /// Version of the trust document that the running side went by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
+    /// Version that the default side keeps, as far as it is known. A running target learns newer
+    /// ones in memory only, and nobody tells the default side before it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_trust: Option<u64>,
 }
 
 /// The last order issued.
@@ -111,6 +124,9 @@ pub struct Failures {
     pub version: u64,
     /// How often.
     pub count: u32,
+    /// The first time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ms: Option<u64>,
     /// The last time, in milliseconds since 1970.
     pub last_ms: u64,
     /// Code of the last fault.
@@ -131,6 +147,19 @@ impl Issued {
 }
 
 impl Server {
+    /// Whether all that decides what may be done with it is as it was in `earlier`; only when it
+    /// was heard of, and how busy it was, may have changed.
+    pub fn stands_as(&self, earlier: &Self) -> bool {
+        self.assignments == earlier.assignments
+            && self.cordoned == earlier.cordoned
+            && self.enrolment == earlier.enrolment
+            && self.standing == earlier.standing
+            && self.seen.seal == earlier.seen.seal
+            && self.pinned == earlier.pinned
+            && self.labels == earlier.labels
+            && self.failures == earlier.failures
+    }
+
     /// What to call it in a sentence.
     pub fn title(&self) -> String {
         match &self.name {
@@ -145,6 +174,31 @@ impl Server {
             Some(assignment) => assignment.wish.server_type(),
             None => self.seen.seal.as_ref().map(|seal| seal.server_type.as_str()),
         }
+    }
+
+    /// The hands on it, each with the reason that was given.
+    pub fn hands(&self) -> Vec<String> {
+        let said = |note: &Option<String>| note.as_ref().map(|note| format!(": {note}"));
+        let cordoned = self
+            .cordoned
+            .then(|| format!("cordoned{}", said(&self.cordon_note).unwrap_or_default()));
+        let pinned = self.pinned.as_ref().map(|pinned| {
+            format!("pinned to {pinned}{}", said(&self.pin_note).unwrap_or_default())
+        });
+        cordoned.into_iter().chain(pinned).collect()
+    }
+
+    /// Version of the trust document that it goes by on either side, if it ever said.
+    pub fn trust(&self) -> Option<u64> {
+        self.seen.trust.min(self.seen.default_trust)
+    }
+
+    /// Whether it is still to be told whom to believe: who was taken out, or thrown out, is not.
+    pub fn is_told(&self) -> bool {
+        let is_retired = matches!(&self.assignment, Some(one) if one.wish == Wish::Retired);
+        let is_out =
+            matches!(self.enrolment, Enrolment::Rejected { .. } | Enrolment::Revoked { .. });
+        !is_retired && !is_out
     }
 
     /// Whether the order in force has been carried out: the target that was wished for is sealed.

@@ -93,6 +93,7 @@ fn status() -> Status {
         seal: None,
         standing: Said::Idle,
         uptime_ms: 0,
+        watchdog: None,
         inventory: Some(inventory("S1")),
         default_partition: None,
         trust: None,
@@ -398,4 +399,58 @@ fn a_burned_machine_takes_over_from_its_old_key() {
     new.check(Said::Idle, None, (1, order_for("db")));
     old.check(Said::Idle, None, (0, WAIT));
     old.stands("suspended");
+}
+
+#[test]
+fn a_round_moves_no_server_that_has_changed_since_it_looked() {
+    let mut life = Life::approved();
+    life.be("web");
+    let status = life.status(Said::Idle, None);
+    life.report(&status);
+    let seen = life.server.clone();
+    let same = life.status(Said::Idle, None);
+    life.server.observe(&same, life.now_ms, &RULES);
+    assert!(life.server.stands_as(&seen), "it has only been heard of again");
+
+    let changes: [fn(&mut Server); 5] = [
+        |server| server.cordoned = true,
+        |server| server.pinned = Some("db".into()),
+        |server| drop(server.labels.insert("rack".into(), "2".into())),
+        |server| drop(server.expel("ann", 9_000)),
+        |server| drop(server.assign(Wish::Retired, "old", Some("ann"), 9_000, 0)),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut changed = life.server.clone();
+        change(&mut changed);
+        assert!(!changed.stands_as(&seen), "change {number}");
+    }
+}
+
+#[test]
+fn a_server_goes_by_the_older_trust_of_its_two_sides() {
+    let mut life = Life::approved();
+    let mut tell = |side, sequence, boot, trust| {
+        let boot = Nonce::from_random([boot; 32]);
+        let status = Status { side, sequence, boot, trust: Some(trust), ..status() };
+        life.server.observe(&status, 2_000, &RULES);
+        life.server.trust()
+    };
+    assert_eq!(tell(Side::Default, 1, 1, 1), Some(1));
+    // What a resident says first is what the default side keeps; what it learns later is its own.
+    assert_eq!(tell(Side::Target, 0, 2, 1), Some(1));
+    assert_eq!(tell(Side::Target, 1, 2, 2), Some(1));
+    assert_eq!(tell(Side::Default, 0, 3, 1), Some(1));
+    assert_eq!(tell(Side::Default, 1, 3, 2), Some(2));
+    assert_eq!(tell(Side::Target, 0, 4, 2), Some(2));
+    assert_eq!(tell(Side::Target, 1, 4, 3), Some(2));
+}
+
+#[test]
+fn a_record_that_says_nothing_of_trust_is_read_and_counts_as_behind() {
+    let mut doc = serde_json::to_value(&Life::approved().server).unwrap();
+    let seen = doc["seen"].as_object_mut().unwrap();
+    seen.retain(|name, _| !name.contains("trust"));
+    let server: Server = serde_json::from_value(doc).unwrap();
+    assert_eq!(server.trust(), None);
+    assert!(server.is_told() && server.trust() < Some(1));
 }

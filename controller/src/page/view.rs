@@ -252,10 +252,7 @@ fn remarks(server: &Server) -> Vec<String> {
         let end = if one.quarantined { ", quarantined" } else { "" };
         format!("{}:{} failed {} × ({}){end}", one.image, one.version, one.count, one.code)
     }));
-    if server.cordoned {
-        remarks.push("cordoned".into());
-    }
-    remarks.extend(server.pinned.iter().map(|pinned| format!("pinned to {pinned}")));
+    remarks.extend(server.hands());
     remarks
 }
 

@@ -164,6 +164,7 @@ pub(crate) fn status(seed: u8) -> (ServerId, Vec<u8>) {
         seal: None,
         standing: Standing::Idle,
         uptime_ms: 1,
+        watchdog: None,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),
         default_partition: None,
         trust: None,

@@ -64,7 +64,16 @@ fn what_is_done_to_a_server() {
     let seen = |action: &str| act(action).expect(200).json();
     assert_eq!(seen("approve")["enrolment"], "approved");
     assert_eq!(seen("cordon")["cordoned"], true);
-    assert_eq!(seen("uncordon")["cordoned"], false);
+    let noted = act("cordon").body(&json!({"note": "fan is loud"})).expect(200).json();
+    assert_eq!(noted["cordon_note"], "fan is loud");
+    assert_eq!(daemon.get(&format!("/v1/servers/{id}"))["cordon_note"], "fan is loud");
+    let events = daemon.get("/v1/events?kind=operator").to_string();
+    assert!(events.contains("fan is loud"), "{events}");
+    act("cordon").body(&json!({"note": "two\nlines"})).expect(422);
+    act("retire").body(&json!({"note": "why"})).expect(400);
+    act("cordon").body(&json!({"colour": 1})).expect(422);
+    let lifted = seen("uncordon");
+    assert_eq!((&lifted["cordoned"], &lifted["cordon_note"]), (&json!(false), &Value::Null));
     assert_eq!(seen("unpin")["pinned"], Value::Null);
     assert_eq!(seen("drain")["cordoned"], true);
     assert_eq!(seen("clear")["failures"], json!([]));

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use repave_protocol::{
     Blame, BootMethod, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault, Firmware,
-    Generation, ImageReference, ImageSignature, ImageSignatureExpected, InterfaceSettings,
+    Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected, InterfaceSettings,
     Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId, Purpose, SealReport,
     ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage, Standing, Status,
-    StatusExpected, TrustDocument, TrustExpected,
+    StatusExpected, TrustDocument, TrustExpected, WatchdogReport,
 };
 
 pub(crate) fn device_key() -> SigningKey {
@@ -66,6 +66,7 @@ pub(crate) fn status(standing: Standing) -> Status {
         seal: None,
         standing,
         uptime_ms: 1_600,
+        watchdog: None,
         inventory: None,
         default_partition: None,
         trust: Some(3),
@@ -92,6 +93,15 @@ pub(crate) fn status_purposing() -> Status {
         total_bytes: 640 << 20,
         bytes_per_s: 48 << 20,
     })
+}
+
+/// About to leave by kexec, guarded across it, after the watchdog had reset the server.
+pub(crate) fn status_leaving() -> Status {
+    let guard = Guard::Armed { device: "i6300ESB timer".into(), timeout_s: 180 };
+    Status {
+        watchdog: Some(WatchdogReport { guard, expired: true }),
+        ..status(Standing::Leaving { method: BootMethod::Kexec })
+    }
 }
 
 pub(crate) fn status_failed() -> Status {
@@ -233,6 +243,7 @@ pub(crate) fn purpose() -> Purpose {
                 gateway: Some("10.0.2.2".into()),
                 dns: vec!["10.0.2.3".into()],
             }],
+            watchdog_s: None,
             files: vec![SettingsFile::new("/etc/motd", 0o644, b"web\n")],
         },
     }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use repave_protocol::{
-    Blame, BootMethod, Directive, Envelope, Fault, Generation, ImageSignature, Message, Order,
-    Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey, Standing, Status, TrustDocument,
-    limits, seal,
+    Blame, BootMethod, Directive, Envelope, Fault, Generation, Guard, ImageSignature, Message,
+    Order, Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey, Standing, Status,
+    TrustDocument, WatchdogReport, limits, seal,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -409,6 +409,22 @@ fn on_other_messages() -> Vec<Attack> {
                     ..Fault::new(Blame::Agent, "verbose", "", None)
                 },
             }),
+            &example::device_key(),
+        ),
+        on_status(
+            "status-watchdog-too-long",
+            "a watchdog whose name fills an envelope",
+            "outside-limit",
+            &Status {
+                watchdog: Some(WatchdogReport {
+                    guard: Guard::Armed {
+                        device: "x".repeat(limits::INVENTORY_TEXT_BYTES + 1),
+                        timeout_s: 180,
+                    },
+                    expired: false,
+                }),
+                ..example::status_up()
+            },
             &example::device_key(),
         ),
         on_trust(

@@ -20,6 +20,7 @@ pub mod link;
 pub mod machine;
 pub mod power;
 pub mod stable;
+pub mod watchdog;
 pub mod world;
 
 pub use check::Violation;

@@ -46,10 +46,16 @@ pub struct Machine {
     pub broken_power: Vec<&'static str>,
     /// Bytes of a disk that can be neither read nor written: disk, first, one past the last.
     pub bad_bytes: Option<(usize, Range<u64>)>,
+    /// Bytes of a disk that cannot be read until they are written: disk, first, one past the last.
+    pub unreadable: Option<(usize, Range<u64>)>,
     /// Whether the kernel holds on to the partitions it knows.
     pub holds_partitions: bool,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
+    /// Seconds until the hardware watchdog resets a server that does not feed it; none: it is off.
+    pub watchdog_s: Option<u32>,
+    /// Whether the watchdog does not stop.
+    pub is_watchdog_stuck: bool,
     /// The CA that the running system's link believes.
     pub trusted_ca: String,
     /// How the running kernel was left.
@@ -68,19 +74,13 @@ impl Machine {
     ) -> Result<(), DeviceError> {
         let medium = &self.media[disk];
         medium.check_request("read", offset_bytes, into.len())?;
-        if self.events.is_cut() || self.is_bad(disk, offset_bytes, into.len()) {
+        let range = (disk, offset_bytes, into.len());
+        let is_bad = touches(&self.bad_bytes, range) || touches(&self.unreadable, range);
+        if self.events.is_cut() || is_bad {
             return Err(medium.failed("read", (offset_bytes, into.len())));
         }
         medium.read(offset_bytes, into);
         Ok(())
-    }
-
-    fn is_bad(&self, disk: usize, offset_bytes: u64, length_bytes: usize) -> bool {
-        let end = offset_bytes + length_bytes as u64;
-        let bad = self.bad_bytes.as_ref();
-        bad.is_some_and(|(bad, range)| {
-            *bad == disk && offset_bytes < range.end && end > range.start
-        })
     }
 
     /// Writes into a disk's cache.
@@ -91,7 +91,11 @@ impl Machine {
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
         self.media[disk].check_request("write", offset_bytes, bytes.len())?;
-        if self.is_bad(disk, offset_bytes, bytes.len()) {
+        let range = (disk, offset_bytes, bytes.len());
+        if touches(&self.unreadable, range) {
+            self.unreadable = None;
+        }
+        if touches(&self.bad_bytes, range) {
             return Err(self.media[disk].failed("write", (offset_bytes, bytes.len())));
         }
         let line = format!("sim{disk} write {offset_bytes}+{}", bytes.len());
@@ -137,4 +141,14 @@ impl Machine {
         self.exit = None;
         check::after(self, &Step::Crashed);
     }
+}
+
+/// Whether a request touches these bytes.
+fn touches(
+    bad: &Option<(usize, Range<u64>)>,
+    (disk, offset_bytes, length_bytes): (usize, u64, usize),
+) -> bool {
+    let end = offset_bytes + length_bytes as u64;
+    bad.as_ref()
+        .is_some_and(|(bad, range)| *bad == disk && offset_bytes < range.end && end > range.start)
 }

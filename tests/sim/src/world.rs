@@ -7,13 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
-use repave_core::edges::{Edges, Host};
+use repave_core::edges::{Edges, Host, Watchdog};
 use repave_core::efi::numbers_to_bytes;
 use repave_core::home::Home;
 use repave_core::journal::{Journal, Place as JournalPlace, Record};
 use repave_core::resident::{Resident, Surroundings, find_journal};
 use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
 use repave_core::trust;
+use repave_core::watchdog::TIMEOUT_S;
 use repave_image::Reports;
 use repave_protocol::{
     BootMethod, Generation, Guid, Load, Nonce, Order, Purpose, ServerId, Settings, SettingsFile,
@@ -35,6 +36,7 @@ use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
 use crate::power::Switch;
 use crate::stable::find;
+use crate::watchdog::Timer;
 
 /// Steps after which something that should have happened will not.
 const STEPS: usize = 300;
@@ -48,6 +50,8 @@ pub enum TargetConduct {
     ComesUp,
     /// Its kernel panics and resets.
     Panics,
+    /// Its kernel hangs; only a watchdog that was left armed brings the server home.
+    Hangs,
 }
 
 /// What a world is made of.
@@ -122,8 +126,11 @@ impl World {
             watch,
             broken_power: Vec::new(),
             bad_bytes: None,
+            unreadable: None,
             holds_partitions: false,
             loaded: None,
+            watchdog_s: None,
+            is_watchdog_stuck: false,
             trusted_ca: String::new(),
             exit: None,
             side: Side::Default,
@@ -338,6 +345,7 @@ impl World {
             machine.events.power_on();
             machine.media.iter_mut().for_each(Medium::flush);
             machine.loaded = None;
+            machine.watchdog_s = None;
             let started = machine.nvram.start(&machine.media);
             machine.events.note(&format!("power on: {started:?}"));
             started
@@ -367,8 +375,17 @@ impl World {
         machine.side = Side::Target;
         machine.events.note(&format!("target starts from {partition}"));
         check::after(machine, &Step::Boots { partition });
+        let feeder = machine.watch.record.as_ref().and_then(|r| r.seal.as_ref()?.watchdog_s);
+        if machine.watchdog_s.is_some() && machine.watchdog_s != feeder {
+            machine.watch.violated("I8", "a target that does not feed the watchdog runs with it");
+        }
         match self.spec.conduct {
             TargetConduct::Panics => Place::Off,
+            TargetConduct::Hangs if machine.watchdog_s.is_some() => {
+                machine.events.note("the watchdog resets");
+                Place::Off
+            }
+            TargetConduct::Hangs => Place::Dark,
             TargetConduct::ComesUp => Place::Arriving { disk, boot: partition },
         }
     }
@@ -396,6 +413,8 @@ impl World {
         let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
             Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
         });
+        // As PID 1 does before it comes home.
+        self.machine.borrow_mut().watchdog_s = Some(TIMEOUT_S);
         let mut home = match entered {
             Ok(home) => home,
             Err(failure) => {
@@ -441,6 +460,7 @@ impl World {
             crew: &mut Hands(Rc::clone(&self.machine)),
             configurator: &mut Files(Rc::clone(&self.machine)),
             power: &mut Switch(Rc::clone(&self.machine)),
+            watchdog: &mut Timer(Rc::clone(&self.machine)),
             host: &mut Clock(Rc::clone(&self.machine)),
         };
         match agent.round(&mut edges) {
@@ -531,11 +551,13 @@ impl World {
     }
 
     fn report(&self, mut resident: Box<Resident>) -> Place {
+        let timer = Timer(Rc::clone(&self.machine));
         let mut around = Surroundings {
             link: &mut self.line(self.server()),
             power: &mut Switch(Rc::clone(&self.machine)),
             host: &mut Clock(Rc::clone(&self.machine)),
             load: &mut Load::default,
+            watchdog: &mut || timer.report(),
         };
         match resident.round(&mut around) {
             Ok(None) => return Place::Off,

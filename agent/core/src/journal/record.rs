@@ -89,6 +89,9 @@ pub struct Seal {
     pub boot: BootPlan,
     /// Whether anything in it will ever report.
     pub reports: bool,
+    /// With which time-out in seconds its system feeds the hardware watchdog; it may not.
+    #[serde(default)]
+    pub watchdog_s: Option<u32>,
     /// How often the default side left for it.
     #[serde(default)]
     pub departures: u64,

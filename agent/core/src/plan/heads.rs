@@ -9,6 +9,10 @@ use crate::edges::Disk;
 use crate::gpt::{Entry, Table};
 use crate::journal::BootPlace;
 
+/// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
+/// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
+const HEAD_BYTES: u64 = 128 * 1024;
+
 /// Where a partition begins, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -21,6 +25,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// How much of it is blanked.
+    pub(crate) fn blanked_bytes(&self) -> u64 {
+        self.size_bytes.min(HEAD_BYTES)
+    }
+
     fn of(entry: &Entry, table: &Table, disk: usize) -> Self {
         Self {
             disk,

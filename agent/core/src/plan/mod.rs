@@ -145,6 +145,7 @@ pub struct Plan {
     pub(crate) boot: BootPlan,
     pub(crate) settings: Option<(Volume, Vec<Rendered>)>,
     pub(crate) reports: bool,
+    pub(crate) watchdog_s: Option<u32>,
 }
 
 /// What the planner is told about the server.
@@ -223,8 +224,32 @@ impl Plan {
             boot,
             settings,
             reports,
+            watchdog_s: purpose.settings.watchdog_s,
             image,
         })
+    }
+
+    /// Where a partition of the image has its head; `None` if there is no such partition.
+    pub(crate) fn head_of(&self, partition: usize) -> Option<Head> {
+        let Extent { offset_bytes, size_bytes, .. } = *self.extents.get(partition)?;
+        Some(Head { disk: self.disk, offset_bytes, size_bytes })
+    }
+
+    /// The image's chunks whose bytes are lost when a head is blanked, whosever it is.
+    pub(crate) fn chunks_under(&self, head: &Head) -> Vec<u64> {
+        let manifest = self.image.manifest();
+        let blanked = head.offset_bytes..head.offset_bytes + head.blanked_bytes();
+        let under = |(number, extent): (usize, &Extent)| {
+            let size_bytes = manifest.manifest().partitions.get(number)?.size_bytes;
+            let start = blanked.start.max(extent.offset_bytes);
+            let end = blanked.end.min(extent.offset_bytes + size_bytes);
+            if head.disk != self.disk || start >= end {
+                return None;
+            }
+            let first = manifest.chunk_at(number, start - extent.offset_bytes)?;
+            Some(first..=manifest.chunk_at(number, end - 1 - extent.offset_bytes)?)
+        };
+        self.extents.iter().enumerate().filter_map(under).flatten().collect()
     }
 
     /// Bytes of the image.

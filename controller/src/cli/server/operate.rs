@@ -24,17 +24,27 @@ pub(super) fn each(
     client: &Client,
     json: bool,
     servers: &[String],
-    action: &str,
+    (action, note): (&str, Option<&str>),
 ) -> Result<(), Failure> {
+    let body = note.map(|note| json!({ "note": note }));
     for server in servers {
-        let answer = client.post(&path(server, action), None)?;
+        let answer = client.post(&path(server, action), body.as_ref())?;
         said(&answer, json, server, action)?;
     }
     Ok(())
 }
 
-pub(super) fn pin(client: &Client, json: bool, server: &str, to: &str) -> Result<(), Failure> {
-    let answer = client.post(&path(server, "pin"), Some(&json!({ "type": to })))?;
+pub(super) fn pin(
+    client: &Client,
+    json: bool,
+    server: &str,
+    (to, note): (&str, Option<&str>),
+) -> Result<(), Failure> {
+    let mut body = json!({ "type": to });
+    if let Some(note) = note {
+        body["note"] = note.into();
+    }
+    let answer = client.post(&path(server, "pin"), Some(&body))?;
     said(&answer, json, server, "pin")
 }
 

@@ -66,6 +66,7 @@ fn described(view: &ServerView, now_ms: u64) -> String {
             ),
         ),
         ("addresses", view.macs.join(" ")),
+        ("trust", view.trust.map_or_else(|| "-".into(), |version| format!("version {version}"))),
         ("remarks", remarks(view)),
     ];
     let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -132,10 +133,12 @@ pub(super) fn remarks(view: &ServerView) -> String {
         Standing::Suspended { reason } => remarks.push(reason.clone()),
         _ => {}
     }
+    let said = |note: &Option<String>| note.as_ref().map(|note| format!(": {note}"));
     if view.cordoned {
-        remarks.push("cordoned".into());
+        remarks.push(format!("cordoned{}", said(&view.cordon_note).unwrap_or_default()));
     }
-    remarks.extend(view.pinned.iter().map(|pinned| format!("pinned to {pinned}")));
+    let pin_note = said(&view.pin_note).unwrap_or_default();
+    remarks.extend(view.pinned.iter().map(|pinned| format!("pinned to {pinned}{pin_note}")));
     let other = view.wanted_image.iter().filter(|wanted| view.image.as_ref() != Some(wanted));
     remarks.extend(other.map(|wanted| format!("wants {wanted}")));
     remarks.join(", ")

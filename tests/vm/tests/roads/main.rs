@@ -9,3 +9,4 @@ mod full;
 mod refusals;
 mod road;
 mod trust;
+mod watchdog;
