@@ -10,6 +10,8 @@ packages=(
     qemu-system-x86 qemu-utils ovmf ipxe-qemu iproute2 dnsmasq-base util-linux
     # the Redfish emulator of the power tests, in a venv of its own
     python3-venv
+    # sources that the importer's tests pack
+    gzip bzip2
     # target images
     mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
     # the fuzzer's own library is C++

@@ -114,7 +114,9 @@ impl Failure {
             | Self::File { .. }
             | Self::Policy(PolicyError::Io { .. })
             | Self::RulesBroken { .. }
-            | Self::Import(ImportError::Io { .. } | ImportError::Read { .. })
+            | Self::Import(
+                ImportError::Io { .. } | ImportError::Read { .. } | ImportError::QemuImg { .. },
+            )
             | Self::Import(ImportError::Library(
                 LibraryError::Io { .. } | LibraryError::Busy { .. },
             ))

@@ -20,7 +20,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Import a raw disk image with a GPT, or a raw partition image.
+    /// Import a disk or partition image into a library.
     Import(import::Import),
     /// List the images of the controller's library, or of a local one.
     List {

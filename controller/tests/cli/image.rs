@@ -26,6 +26,27 @@ pub(super) fn source(folder: &Path, name: &str, content: &str) {
 }
 
 #[test]
+fn what_is_not_said_is_found_out() {
+    let folder = tempdir().unwrap();
+    let folder = folder.path();
+    check(folder, &["key", "generate", "--out", "image.key"], 0, "");
+    source(folder, "one.raw", "no kernel");
+    assert!(Command::new("gzip").arg(folder.join("one.raw")).status().unwrap().success());
+    let import = |more: &[&str], code: i32, printed: &str| {
+        let arguments = ["image", "import", "one.raw.gz", "--name", "web", "--version", "1"];
+        let library = ["--key", "image.key", "--library", "library"];
+        check(folder, &[&arguments[..], &library, more].concat(), code, printed)
+    };
+    import(&[], 2, "--boot");
+    import(&["--type", "web", "--unpacked-limit", "0"], 3, "give --unpacked-limit");
+    import(&["--type", "web"], 0, "web:1 kexec-only");
+    let inspect = ["image", "inspect", "web:1", "--library", "library", "--json"];
+    let json: Value = serde_json::from_str(&check(folder, &inspect, 0, "")).unwrap();
+    assert_eq!(json["boot"]["kexec"]["kernel"], "/vmlinuz");
+    assert_eq!((&json["server_type"], &json["reports"]), (&"web".into(), &"none".into()));
+}
+
+#[test]
 fn images_come_are_signed_and_go() {
     let folder = tempdir().unwrap();
     let folder = folder.path();

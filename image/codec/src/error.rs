@@ -31,6 +31,39 @@ pub enum ImportError {
         /// The operating system's answer.
         source: io::Error,
     },
+    /// A packed source that does not unpack.
+    #[error("the source is not whole {packing} data")]
+    Unpack {
+        /// How it is packed.
+        packing: &'static str,
+        /// The decoder's words.
+        source: io::Error,
+    },
+    /// A source that unfolds to more than it may.
+    #[error(
+        "the source unfolds to more than {limit_bytes} bytes: if that is meant, give --unpacked-limit"
+    )]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Packed data in packed data.
+    #[error("the source is packed more than once: unpack it once first")]
+    PackedTwice,
+    /// A qcow2 that is not converted.
+    #[error("the source is a qcow2 image that is refused: {reason}")]
+    Qcow2 {
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// The program that reads qcow2 does not run.
+    #[error(
+        "cannot run qemu-img, which reads qcow2: install qemu-utils, or convert the source to raw"
+    )]
+    QemuImg {
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// The boot descriptor is not one.
     #[error("boot descriptor {path} is refused")]
     Descriptor {
@@ -124,6 +157,11 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// No program where firmware looks, and no kernel where distributions link it.
+    #[error(
+        "the source has neither \\\\EFI\\\\BOOT\\\\BOOTX64.EFI on a FAT nor /vmlinuz or /boot/vmlinuz on an ext4 partition: say how it is started with --boot"
+    )]
+    NothingToBoot,
     /// What was read does not make an image.
     #[error("the image is refused")]
     Manifest(#[from] ManifestRefusal),

@@ -29,10 +29,7 @@ pub(crate) fn examine(
     descriptor: &BootDescriptor,
     options: &ImportOptions,
 ) -> Result<(ValidManifest, Vec<u64>), ImportError> {
-    let layout = match layout::read_gpt(source)? {
-        Some(layout) => layout,
-        None => bare_layout(source, descriptor, options)?,
-    };
+    let layout = source_layout(source, &descriptor.boot.partition, options)?;
     let mut partitions = Vec::new();
     let mut chunks = 0;
     for partition in &layout.partitions {
@@ -75,11 +72,15 @@ pub(crate) fn examine(
     Ok((draft, starts))
 }
 
-fn bare_layout(
+/// The partitions of a source; one of that name if it is a bare file system.
+pub(crate) fn source_layout(
     source: &Arc<dyn Source>,
-    descriptor: &BootDescriptor,
+    bare_name: &str,
     options: &ImportOptions,
 ) -> Result<SourceLayout, ImportError> {
+    if let Some(layout) = layout::read_gpt(source)? {
+        return Ok(layout);
+    }
     let size_bytes = source.size_bytes();
     let whole = Window::new(source, 0, size_bytes);
     let found = file_system::detect(&whole).map_err(|error| unreadable(0, size_bytes, error))?;
@@ -88,12 +89,13 @@ fn bare_layout(
         size_bytes,
         options.bare_block_bytes,
         &options.name,
-        &descriptor.boot.partition,
+        bare_name,
         found.file_system.kind == FileSystemKind::Vfat,
     ))
 }
 
-fn window(source: &Arc<dyn Source>, partition: &SourcePartition) -> Window {
+/// A partition of the source.
+pub(crate) fn window(source: &Arc<dyn Source>, partition: &SourcePartition) -> Window {
     Window::new(source, partition.start_bytes, partition.size_bytes)
 }
 

@@ -16,10 +16,11 @@ use crate::error::{ImportError, LibraryError};
 use crate::examine::examine;
 use crate::index_writer::IndexWriter;
 use crate::library::Library;
+use crate::open::{UNPACKED_BYTES, open_source};
 use crate::packs::Packs;
 use crate::publish::publish;
 use crate::repack::{PackRule, Written, repack};
-use crate::source::{FileSource, Source};
+use crate::source::Source;
 
 /// A pack is closed when it reaches this size, or a part of the image that keeps their number in
 /// its limit.
@@ -119,7 +120,7 @@ pub struct Imported {
     pub summary: Summary,
 }
 
-/// Imports the raw image at `path`.
+/// Imports the image at `path`, in whatever format it is.
 pub fn import(
     path: &Path,
     descriptor: &BootDescriptor,
@@ -128,12 +129,8 @@ pub fn import(
     image_key: &SigningKey,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Imported, ImportError> {
-    let source = FileSource::open(path).map_err(|source| ImportError::Io {
-        what: "open",
-        path: path.into(),
-        source,
-    })?;
-    import_source(Arc::new(source), descriptor, options, library, image_key, progress)
+    let source = open_source(path, library.root(), UNPACKED_BYTES, &mut |_| {})?;
+    import_source(source, descriptor, options, library, image_key, progress)
 }
 
 /// Imports from any source.
