@@ -537,6 +537,8 @@ impl World {
             power: &mut Switch(Rc::clone(&self.machine)),
             host: &mut Clock(Rc::clone(&self.machine)),
             load: &mut Load::default,
+            // The targets of this world leave their firmware alone.
+            home: None,
         };
         match resident.round(&mut around) {
             Ok(None) => return Place::Off,
