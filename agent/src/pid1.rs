@@ -23,7 +23,7 @@ use rustix::mount::MountFlags;
 
 use crate::console;
 use crate::disk::{self, OpenDisk};
-use crate::firmware::EfiVariables;
+use crate::firmware::{EFI_VARIABLES, EfiVariables};
 use crate::network::{self, Network, NetworkConfig};
 use crate::watchdog::HardwareWatchdog;
 use crate::world::{self, World};
@@ -99,7 +99,7 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
 /// From the disks to the agent's rounds. Comes back only when something went wrong.
 fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
-    let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
+    let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
     let mut disks = world::boxed(&open);
     let mut host = world::host();
     let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;

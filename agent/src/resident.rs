@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use log::{error, info};
+use repave_core::boot::{WayHome, default_partition};
 use repave_core::edges::{Host, Power, PowerError};
 use repave_core::resident::{Resident, Surroundings, find_journal};
 use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
@@ -16,6 +17,7 @@ use repave_protocol::{Load, Nonce, ServerId};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk;
+use crate::firmware::{EFI_VARIABLES, EfiVariables};
 use crate::watchdog;
 use crate::world;
 
@@ -49,6 +51,7 @@ fn stay() -> Result<()> {
     let Some((place, journal)) = found else {
         bail!("no disk holds a journal in state partition {}", config.state_partition);
     };
+    let default = default_partition(&config, &mut disks);
     let kept = journal.record().trust.clone().unwrap_or_default();
     let candidates = std::iter::once(kept.as_bytes());
     let (trust, _) = trust::newest(candidates, config.root_key, &config.pool)
@@ -66,12 +69,17 @@ fn stay() -> Result<()> {
     drop(open);
     let mut cpu_time = CpuTime::default();
     let mut load = || load(&mut cpu_time);
+    let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
+    // A target that was not started by UEFI, or does without its variables, cannot change them.
+    let home = default.filter(|_| firmware.is_there());
+    let home = home.map(|default| WayHome::new(&mut firmware, default));
     let mut around = Surroundings {
         link: &mut link,
         power: &mut Shutdown,
         host: &mut host,
         load: &mut load,
         watchdog: &mut || watchdog::seen(Path::new("/sys")),
+        home,
     };
     resident.stay(&mut around);
     Ok(())

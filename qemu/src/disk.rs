@@ -42,6 +42,8 @@ pub enum Bus {
 pub enum BlockSize {
     /// 512 bytes.
     B512,
+    /// 512 bytes, on a medium with blocks of 4,096 bytes: "512e".
+    B512On4096,
     /// 4,096 bytes, "4Kn".
     B4096,
 }
@@ -56,6 +58,16 @@ pub struct Disk {
     pub(crate) block_size: BlockSize,
     pub(crate) boot_index: Option<u32>,
     pub(crate) write_log: Option<PathBuf>,
+    pub(crate) write_fault: Option<WriteFault>,
+}
+
+/// A place where no write succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteFault {
+    /// The sector of 512 bytes that a write must not touch.
+    pub sector: u64,
+    /// What the host's kernel would say, as in errno(3).
+    pub errno: u32,
 }
 
 impl Disk {
@@ -95,6 +107,7 @@ impl Disk {
             block_size: BlockSize::B512,
             boot_index: None,
             write_log: None,
+            write_fault: None,
         })
     }
 
@@ -127,6 +140,12 @@ impl Disk {
     /// [`crate::write_log`].
     pub fn logged(mut self, write_log: impl Into<PathBuf>) -> Self {
         self.write_log = Some(write_log.into());
+        self
+    }
+
+    /// Fails every write to a place; such a disk is not logged.
+    pub fn failing(mut self, fault: WriteFault) -> Self {
+        self.write_fault = Some(fault);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::accel::Accelerator;
-use crate::disk::{BlockSize, Bus, Disk};
+use crate::disk::{BlockSize, Bus, Disk, WriteFault};
 use crate::net::{Backend, Nic};
 use crate::trunk::{ENDS, QEMU_SUFFIX, socket_name};
 
@@ -159,24 +159,9 @@ impl Args {
     }
 
     fn disk(&mut self, index: usize, disk: &Disk) -> Result<(), SpecError> {
-        let path = escaped(&disk.path)?;
         // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
         // host's disk on every flush would only cost time.
-        self.pair(
-            "-blockdev",
-            match &disk.write_log {
-                None => format!(
-                    "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
-                 file.driver=file,file.filename={path}"
-                ),
-                // The log has to see the flushes and discards; only what is below it may drop them.
-                Some(log) => format!(
-                    "{},node-name=disk{index},discard=unmap,file.driver=raw,file.discard=unmap,\
-                 file.cache.no-flush=on,file.file.driver=file,file.file.filename={path}",
-                    logging(log)?
-                ),
-            },
-        );
+        self.pair("-blockdev", node(index, disk)?);
         let mut device = match disk.bus {
             Bus::Virtio => "virtio-blk-pci".to_owned(),
             Bus::Nvme => "nvme".to_owned(),
@@ -197,8 +182,13 @@ impl Args {
         }
         match (disk.block_size, disk.bus) {
             (BlockSize::B512, _) => {}
+            (BlockSize::B512On4096, _) => device += ",physical_block_size=4096",
             (BlockSize::B4096, Bus::Ahci) => return Err(SpecError::SataBlockSize { index }),
             (BlockSize::B4096, _) => device += ",logical_block_size=4096,physical_block_size=4096",
+        }
+        if disk.write_fault.is_some() {
+            // The guest is told, in place of being stopped until somebody makes room.
+            device += ",werror=report";
         }
         if let Some(boot_index) = disk.boot_index {
             device += &format!(",bootindex={boot_index}");
@@ -263,10 +253,41 @@ impl Args {
     }
 }
 
+/// The block device behind a disk.
+fn node(index: usize, disk: &Disk) -> Result<String, SpecError> {
+    let path = escaped(&disk.path)?;
+    if let Some(WriteFault { sector, errno }) = disk.write_fault {
+        return Ok(format!(
+            "driver=blkdebug,node-name=disk{index},discard=unmap,image.driver=raw,\
+             image.discard=unmap,image.cache.no-flush=on,image.file.driver=file,\
+             image.file.filename={path},inject-error.0.event=none,inject-error.0.iotype=write,\
+             inject-error.0.sector={sector},inject-error.0.errno={errno}"
+        ));
+    }
+    // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
+    // host's disk on every flush would only cost time.
+    Ok(match &disk.write_log {
+        None => format!(
+            "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
+             file.driver=file,file.filename={path}"
+        ),
+        // The log has to see the flushes and discards; only what is below it may drop them.
+        Some(log) => format!(
+            "{},node-name=disk{index},discard=unmap,file.driver=raw,file.discard=unmap,\
+             file.cache.no-flush=on,file.file.driver=file,file.file.filename={path}",
+            logging(log)?
+        ),
+    })
+}
+
 /// The options of a driver that logs what passes through it.
 fn logging(log: &Path) -> Result<String, SpecError> {
     let path = escaped(log)?;
-    Ok(format!("driver=blklogwrites,log-sector-size=512,log.driver=file,log.filename={path}"))
+    // Without a header there is no log; by default it is written with a flush, which flash never sees.
+    Ok(format!(
+        "driver=blklogwrites,log-sector-size=512,log-super-update-interval=1,log.driver=file,\
+         log.filename={path}"
+    ))
 }
 
 fn check_name(what: &'static str, value: &str, max_bytes: usize) -> Result<(), SpecError> {

@@ -63,7 +63,7 @@ impl Home {
             // may be gone from the disk already, and the server would never speak.
             Err(error) => log::error!("{}: identity: {error}", disk.facts().name),
         }
-        if let Err(error) = ensure_default(firmware, &default) {
+        if let Err(error) = ensure_default(firmware, &default.default) {
             // Booting from \EFI\BOOT\BOOTX64.EFI needs no entry: say so, and go on.
             log::warn!("boot entry of the default side: {error}");
         }

@@ -1,5 +1,6 @@
 //! The agent inside a running target: it says that the target is up, and takes the server home
-//! when an order makes it something else. It changes nothing but its own slot of the journal.
+//! when an order makes it something else. It changes nothing but its own slot of the journal, and
+//! the firmware's boot order where the target left default not first.
 
 use repave_protocol::{
     Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified, WatchdogReport,
@@ -7,6 +8,7 @@ use repave_protocol::{
 
 use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
+use crate::boot::WayHome;
 use crate::edges::{Disk, Host, Link, Power};
 use crate::failure::Failure;
 use crate::gpt::Table;
@@ -30,6 +32,8 @@ pub struct Surroundings<'a> {
     pub load: &'a mut dyn FnMut() -> Load,
     /// What guards the target.
     pub watchdog: &'a mut dyn FnMut() -> WatchdogReport,
+    /// The firmware's boot order, where there is one.
+    pub home: Option<WayHome<'a>>,
 }
 
 /// The resident of a target.
@@ -44,6 +48,8 @@ pub struct Resident {
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
+    /// Why the boot order cannot be kept, as it was last logged.
+    lost: Option<String>,
 }
 
 /// Finds the journal of the state partition that the configuration names.
@@ -82,7 +88,16 @@ impl Resident {
         let voice = Voice::new(trust.message(), journal.device_key(), boot, Side::Target, None);
         let accepted = record.accepted;
         let trust = trust.into_message();
-        Ok(Self { config, trust, record, voice, accepted, refusal: None, surveyed: false })
+        Ok(Self {
+            config,
+            trust,
+            record,
+            voice,
+            accepted,
+            refusal: None,
+            surveyed: false,
+            lost: None,
+        })
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -107,6 +122,7 @@ impl Resident {
 
     /// One report. `None` once the server is on its way home.
     pub fn round(&mut self, around: &mut Surroundings<'_>) -> Result<Option<u64>, Failure> {
+        self.keep_way_home(around);
         let standing = match &self.refusal {
             Some(fault) => Standing::Failed { fault: fault.clone() },
             None => Standing::Up { load: (around.load)() },
@@ -137,8 +153,29 @@ impl Resident {
         log::info!("generation {}: going back to the default side", message.generation);
         self.voice.tell(around.link, around.host, &self.record, Standing::Returning);
         around.link.settle();
+        self.keep_way_home(around);
         around.power.reboot()?;
         Ok(None)
+    }
+
+    /// Default first in BootOrder. What keeps it from that is told once: the target serves on.
+    fn keep_way_home(&mut self, around: &mut Surroundings<'_>) {
+        let Some(home) = &mut around.home else {
+            return;
+        };
+        let lost = match home.keep() {
+            Ok(changed) => {
+                if changed {
+                    log::warn!("BootOrder did not begin with the default side; now it does");
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = lost.as_ref().filter(|reason| Some(*reason) != self.lost.as_ref()) {
+            log::warn!("the next reset may not lead home: {reason}");
+        }
+        self.lost = lost;
     }
 
     /// Believes an answer, and takes what it brings along. In memory only: the default side keeps it

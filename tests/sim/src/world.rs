@@ -567,6 +567,8 @@ impl World {
             host: &mut Clock(Rc::clone(&self.machine)),
             load: &mut Load::default,
             watchdog: &mut || timer.report(),
+            // The targets of this world leave their firmware alone.
+            home: None,
         };
         match resident.round(&mut around) {
             Ok(None) => return Place::Off,

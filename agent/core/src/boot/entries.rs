@@ -3,11 +3,11 @@
 
 use repave_protocol::Guid;
 
-use crate::default_side::DefaultSide;
 use crate::edges::{Firmware, FirmwareError};
 use crate::efi::{
     LoadOption, entry_name, numbers_from_bytes, numbers_to_bytes, with_default_first,
 };
+use crate::gpt::Entry;
 
 const DEFAULT_DESCRIPTION: &str = "Repave default";
 const TARGET_DESCRIPTION: &str = "Repave target";
@@ -26,16 +26,13 @@ pub(super) struct TargetEntry {
 }
 
 /// Default's own entry exists, and stands first; the target's, if there is one, last.
-pub fn ensure_default(
-    firmware: &mut dyn Firmware,
-    default: &DefaultSide,
-) -> Result<(), FirmwareError> {
+pub fn ensure_default(firmware: &mut dyn Firmware, default: &Entry) -> Result<(), FirmwareError> {
     let option = LoadOption {
         description: DEFAULT_DESCRIPTION.into(),
         partition_number: 1,
-        first_lba: default.default.first_lba,
-        blocks: default.default.blocks(),
-        partition: default.default.guid,
+        first_lba: default.first_lba,
+        blocks: default.blocks(),
+        partition: default.guid,
         path: DEFAULT_PATH.into(),
         options: String::new(),
     };
@@ -48,7 +45,7 @@ pub fn ensure_default(
 /// The target's entry exists and says this; returns its number.
 pub(super) fn ensure_target(
     firmware: &mut dyn Firmware,
-    default: &DefaultSide,
+    default: &Entry,
     target: TargetEntry,
 ) -> Result<u16, FirmwareError> {
     let option = LoadOption {

@@ -144,16 +144,17 @@ impl Campaign {
         thread::scope(|scope| {
             let work = |site: &'_ Site, place: usize| -> Result<()> {
                 let mut before: Option<Recording> = None;
-                loop {
+                for turn in 0_u64.. {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= to {
-                        return Ok(());
+                        break;
                     }
                     let mut chance =
                         Chance::new(seed.wrapping_add(number).wrapping_mul(0x9e37_79b9));
                     let again = before.as_ref().filter(|_| chance.below(RECOVERIES) == 0);
                     let road = again.unwrap_or(&roads[number as usize % roads.len()]);
-                    let place = self.folder.join(format!("cut-{place}-{}", number % 2));
+                    // Never the folder of the road that is being cut, which may be the last turn's.
+                    let place = self.folder.join(format!("cut-{place}-{}", turn % 2));
                     let choose =
                         |instants: &[Instant], chance: &mut Chance| drawn(instants, chance);
                     let (line, recording) =
@@ -162,6 +163,7 @@ impl Campaign {
                     let _alone = results.lock();
                     results::add(&self.folder.join("results.jsonl"), &line)?;
                 }
+                Ok(())
             };
             let threads: Vec<_> = (0..)
                 .zip(&self.sites)

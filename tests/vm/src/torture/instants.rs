@@ -85,7 +85,7 @@ impl Phase {
             ("target sealed", Phase::Arm),
             (": boot the target", Phase::Arm),
             ("target armed", Phase::Leave),
-            ("repave-agent resident", Phase::Target),
+            ("resident of server", Phase::Target),
         ];
         LINES.iter().find(|(words, _)| line.contains(words)).map(|(_, phase)| *phase)
     }
