@@ -11,6 +11,8 @@ mod kexec;
 mod packet_socket;
 
 pub use aligned_buffer::AlignedBuffer;
-pub use block_device::{flush_buffers, logical_block_bytes, reread_partitions, size_bytes};
+pub use block_device::{
+    flush_buffers, logical_block_bytes, reread_partitions, size_bytes, zero_out,
+};
 pub use kexec::kexec_file_load;
 pub use packet_socket::{FilterInstruction, PacketSocket};
