@@ -11,7 +11,7 @@ use std::path::Path;
 
 use repave_core::edges::DeviceError;
 use repave_sys::AlignedBuffer;
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
 /// Address alignment of buffers for O_DIRECT: a page satisfies every driver.
@@ -128,6 +128,21 @@ impl DirectFile {
         Ok(())
     }
 
+    /// Makes a range zero without moving zeroes, where the device or the file system can; says
+    /// whether that was done. Durable only after a flush, like a write.
+    pub(crate) fn zero_out(&self, offset_bytes: u64, length_bytes: usize) -> bool {
+        let length_bytes = length_bytes as u64;
+        match self.is_block_device {
+            true => repave_sys::zero_out(&self.file, offset_bytes, length_bytes).is_ok(),
+            false => {
+                let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+                let end = offset_bytes.checked_add(length_bytes);
+                end.is_some_and(|end| end <= self.size_bytes)
+                    && fallocate(&self.file, flags, offset_bytes, length_bytes).is_ok()
+            }
+        }
+    }
+
     /// Returns once everything written before is on stable storage; for a block device the
     /// kernel turns this into a flush of the device's own cache.
     pub(crate) fn flush(&self) -> Result<(), DeviceError> {
@@ -233,6 +248,18 @@ mod tests {
             direct.read(512, &mut back[misalignment..misalignment + length_bytes]).unwrap();
             assert!(&back[misalignment..misalignment + length_bytes] == bytes);
         }
+    }
+
+    #[test]
+    fn zeroing_without_zeroes_changes_its_range_and_no_more() {
+        let (_file, direct) = image(&[7; 64 * 1024]);
+        if direct.zero_out(4096, 8192) {
+            let mut back = vec![1; 64 * 1024];
+            direct.read(0, &mut back).unwrap();
+            assert!(back[..4096].iter().chain(&back[12_288..]).all(|byte| *byte == 7));
+            assert!(back[4096..12_288].iter().all(|byte| *byte == 0));
+        }
+        assert!(!direct.zero_out(60 * 1024, 8192), "a file does not grow by it");
     }
 
     #[test]

@@ -158,6 +158,10 @@ mod tests {
         disk.flush().unwrap();
         disk.read(0, &mut first).unwrap();
         assert_eq!(first, [5; 4096]);
+        assert!(disk.file().zero_out(512, 1024), "the kernel writes what the device cannot");
+        disk.read(0, &mut first).unwrap();
+        assert!(first[..512].iter().chain(&first[1536..]).all(|byte| *byte == 5));
+        assert!(first[512..1536].iter().all(|byte| *byte == 0));
         // This one has no partitions to read again, and its kernel driver says so.
         let error = disk.reread_partitions().unwrap_err();
         assert!(error.reason.starts_with("Invalid argument"), "{error}");

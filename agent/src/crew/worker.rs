@@ -16,7 +16,7 @@ use repave_protocol::Sha256;
 use repave_sys::AlignedBuffer;
 use zstd::bulk::Decompressor;
 
-use crate::direct_file::DirectFile;
+use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
 use crate::http::{Http, blob_url};
 
 use super::queue::{Queue, Taken};
@@ -271,19 +271,23 @@ fn write_first_block_last(
 }
 
 /// Makes the range zero; says whether it was so already. Reading first spares the medium a write
-/// that changes nothing, and a discard would not promise zeroes. What cannot be read is written: a
-/// disk may mend a bad block by that.
+/// that changes nothing, and a discard would not promise zeroes. The first block says mostly enough.
+/// What cannot be read is written: a disk may mend a bad block by that.
 fn zero(
     file: &DirectFile,
     offset_bytes: u64,
     buffer: &mut [u8],
     look_first: bool,
 ) -> Result<bool, DeviceError> {
-    if look_first && file.read(offset_bytes, buffer).is_ok() && is_zero(buffer) {
+    let probe_bytes = buffer.len().min(ALIGNMENT_BYTES);
+    let is_zero_in = |part: &mut [u8]| file.read(offset_bytes, part).is_ok() && is_zero(part);
+    if look_first && is_zero_in(&mut buffer[..probe_bytes]) && is_zero_in(buffer) {
         return Ok(true);
     }
-    buffer.fill(0);
-    file.write(offset_bytes, buffer)?;
+    if !file.zero_out(offset_bytes, buffer.len()) {
+        buffer.fill(0);
+        file.write(offset_bytes, buffer)?;
+    }
     Ok(false)
 }
 
