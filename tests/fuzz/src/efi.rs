@@ -140,7 +140,7 @@ fn firmware(mut input: Input<'_>) {
     let mut after = before.clone();
     let known = number_of(&before, DEFAULT);
     let target = number_of(&before, TARGET);
-    if ensure_default(&mut after, &default).is_err() {
+    if ensure_default(&mut after, &default.default).is_err() {
         return;
     }
     after.writes = 0;
@@ -160,7 +160,7 @@ fn firmware(mut input: Input<'_>) {
         }
     }
     assert!(after.values.len() <= before.values.len() + 2, "an entry and the order at most");
-    ensure_default(&mut after, &default).expect("once more");
+    ensure_default(&mut after, &default.default).expect("once more");
     assert_eq!(after.writes, 0, "a repeat writes nothing");
     check_forgotten(&mut after, target);
 }

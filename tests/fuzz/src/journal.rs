@@ -177,6 +177,10 @@ fn first_record() -> Record {
         seal: None,
         unsealed: Vec::new(),
         staying: None,
+        wiping: None,
+        wiped: None,
+        written: Vec::new(),
+        withdrawn: false,
         failure: None,
     }
 }

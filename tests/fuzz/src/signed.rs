@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use repave_protocol::{
     Directive, DirectiveExpected, Generation, ImageSignature, ImageSignatureExpected, Keys,
     Message, Order, Purpose, Recency, Refusal, Sha256, SigningKey, TrustDocument, TrustExpected,
-    Verified, limits, seal, verify,
+    Verified, Wipe, limits, seal, verify,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -166,7 +166,9 @@ fn check_directive(verified: &Verified<Directive>, expected: &DirectiveExpected)
     }
     match &directive.order {
         Order::Purpose(purpose) => check_purpose(purpose),
-        Order::Stay { reason } => assert!(reason.len() <= limits::FAULT_MESSAGE_BYTES),
+        Order::Wipe(Wipe { reason, .. }) | Order::Stay { reason } => {
+            assert!(reason.len() <= limits::FAULT_MESSAGE_BYTES)
+        }
         Order::Wait { after_ms } => assert!(*after_ms <= limits::WAIT_MS),
         Order::Boot { .. } => {}
     }
