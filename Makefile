@@ -18,7 +18,7 @@ SEED ?= 1
 FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
 FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check test test-full torture fuzz openapi bench-balance \
+.PHONY: help deps image repave targets size demo check test test-full torture fuzz openapi bench bench-balance \
 	bench-controller fmt clean
 
 help: ## What can be made
@@ -55,7 +55,8 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh \
+	    agent/benches/*/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
@@ -74,6 +75,10 @@ fuzz: deps ## Fuzz each of FUZZ_TARGETS for FUZZ_SECONDS of CPU time, docs/fuzzi
 
 openapi: ## Write docs/openapi.json anew, from the API's handlers
 	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed
+
+bench: image ## How fast images are written, beside other tools; table and build/bench/report.json
+	agent/benches/transfer/deps.sh
+	cargo bench --locked -p repave-agent --bench transfer -- $(BENCH)
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance

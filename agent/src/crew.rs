@@ -73,7 +73,7 @@ impl Crew for ThreadCrew {
 fn pool_size(cpus: usize, available_bytes: u64, chunk_bytes: usize) -> (usize, usize) {
     let pool_bytes = POOL_BYTES.min(available_bytes / POOL_SHARE);
     let room = (pool_bytes / chunk_bytes.max(1) as u64) as usize;
-    let threads = (2 * cpus + 2).min(THREADS_MOST).min(room / 3).max(THREADS_LEAST);
+    let threads = (2 * cpus + 4).min(THREADS_MOST).min(room / 3).max(THREADS_LEAST);
     let slots = (RUN_CHUNKS * threads).min(room.saturating_sub(threads)).max(SLOTS_LEAST);
     (threads.min(slots), slots)
 }
@@ -111,8 +111,9 @@ impl ThreadWorkers {
             stopping: AtomicBool::new(false),
         });
         let (done, completions) = mpsc::channel();
-        // At least one thread stays free of fetching.
-        let queue = Arc::new(Queue::new(threads.saturating_sub(1).max(1)));
+        // Half of the threads stay free of fetching: a run takes its thread for long, and one thread
+        // alone would write more slowly than the disk.
+        let queue = Arc::new(Queue::new((threads / 2).max(1)));
         // From here on a failure drops `workers`, which ends the threads that did start.
         let mut workers = Self {
             slots,
@@ -426,9 +427,9 @@ mod tests {
 
     #[test]
     fn the_pool_stays_in_its_memory() {
-        assert_eq!(pool_size(2, u64::MAX, 256 << 10), (6, 48));
+        assert_eq!(pool_size(2, u64::MAX, 256 << 10), (8, 64));
         assert_eq!(pool_size(64, u64::MAX, 256 << 10), (16, 80));
-        assert_eq!(pool_size(2, 60 << 20, 256 << 10), (6, 34), "a small server");
+        assert_eq!(pool_size(2, 60 << 20, 256 << 10), (8, 32), "a small server");
         assert_eq!(pool_size(64, u64::MAX, 4 << 20), (2, 4));
         assert_eq!(pool_size(64, u64::MAX, 1 << 30), (2, SLOTS_LEAST));
     }
