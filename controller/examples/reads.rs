@@ -11,7 +11,9 @@ use anyhow::Context;
 use repave_controller::authority::Authority;
 use repave_controller::control::{Control, Setup};
 use repave_controller::fleet::{Credentials, admit};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_controller::records;
+use repave_controller::shelf::Shelf;
 use repave_controller::store::{self, changes::Changes};
 use repave_protocol::{
     Dmi, Inventory, Nonce, ServerId, Sha256, Side, SigningKey, Standing, Status,
@@ -72,13 +74,14 @@ async fn open(folder: &Path) -> anyhow::Result<Arc<Control>> {
     let setup = Setup {
         pool: "reads".parse()?,
         root_key: SigningKey::from_seed(&[9; 32]).public(),
-        library: folder.join("library"),
         sources: Vec::new(),
         open_enrolment: true,
         power_commands: false,
         wait_ms: 1_000,
     };
-    Ok(Control::open(setup, store, Arc::new(authority)).await?)
+    let place = LibraryPlace::Folder(folder.join("library"));
+    let shelf = Shelf::open(&place, &RegistryFiles::default())?;
+    Ok(Control::open(setup, shelf, store, Arc::new(authority)).await?)
 }
 
 fn server(number: u32) -> anyhow::Result<repave_controller::fleet::Server> {

@@ -83,6 +83,11 @@ fn the_page_on_keys_can_be_typed() {
 }
 
 #[test]
+fn the_page_on_registries_can_be_typed() {
+    check("registry.md", &[(":5000", &free_address()), (":8443", &free_address())]);
+}
+
+#[test]
 fn a_block_is_taken_only_with_its_mark() {
     let page = "```sh\nfirst\n```\n<!-- test -->\n```sh\nsecond\nthird\n```\nno block\n";
     assert_eq!(blocks(page), "second\nthird\n");

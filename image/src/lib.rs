@@ -29,4 +29,5 @@ pub use oci::{
     SIGNATURE_TYPE, blob_path, parse_digest,
 };
 pub use refusal::{IndexRefusal, ManifestRefusal, OciRefusal};
+pub use text::is_name;
 pub use valid::{ChunkPlace, ValidManifest};

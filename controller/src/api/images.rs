@@ -28,7 +28,7 @@ pub(super) async fn get(
     State(app): State<App>,
     Path((image, version)): Path<(String, u64)>,
 ) -> Result<Json<ImageDetail>, Problem> {
-    Ok(Json(app.control().image(&image, version)?))
+    Ok(Json(app.control().image(&image, version).await?))
 }
 
 /// Every channel, as name:channel.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use repave_image::ImageManifest;
-use repave_image_codec::{Library, LibraryError};
+use repave_image_codec::{Images, LibraryError};
 use repave_protocol::ImageReference;
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +56,11 @@ pub struct ImageDetail {
 
 impl ImageDetail {
     /// Of an image of a library.
-    pub fn of(library: &Library, name: &str, version: u64) -> Result<Self, LibraryError> {
-        let stored = library.read(&library.find(name, version)?)?;
+    pub fn of(
+        library: &(impl Images + ?Sized),
+        image: &ImageReference,
+    ) -> Result<Self, LibraryError> {
+        let stored = library.read(image)?;
         Ok(Self {
             digest: stored.reference.manifest.to_string(),
             packs: stored.oci.packs.len(),
@@ -69,8 +72,15 @@ impl ImageDetail {
 
 impl Control {
     /// One image of the library.
-    pub fn image(&self, name: &str, version: u64) -> Result<ImageDetail, ControlError> {
-        Ok(ImageDetail::of(&self.library, name, version)?)
+    pub async fn image(&self, name: &str, version: u64) -> Result<ImageDetail, ControlError> {
+        let image = self.library.find(name, version)?;
+        let library = self.library.clone();
+        // A registry may take its time.
+        let read = move || ImageDetail::of(library.reader(), &image);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(detail) => Ok(detail?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Every image of the library, with the channels that point at it.

@@ -18,10 +18,8 @@ mod sweeping;
 mod trust;
 mod view;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use repave_image_codec::Library;
 use repave_protocol::{PoolId, PublicKey};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -31,6 +29,7 @@ use crate::engine::{Terms, Waiting};
 use crate::fleet::{Event, EventKind};
 use crate::metrics::Metrics;
 use crate::records;
+use crate::shelf::Shelf;
 use crate::store::changes::Changes;
 use crate::store::{DocumentRow, Store};
 
@@ -51,8 +50,6 @@ pub struct Setup {
     pub pool: PoolId,
     /// The key that signs trust documents.
     pub root_key: PublicKey,
-    /// The image library.
-    pub library: PathBuf,
     /// Base URLs from which servers fetch blobs, best first.
     pub sources: Vec<String>,
     /// Whether servers that nobody invited may wait for approval.
@@ -68,7 +65,7 @@ pub struct Control {
     setup: Setup,
     store: Arc<dyn Store>,
     authority: Arc<Authority>,
-    library: Library,
+    library: Shelf,
     waiting: Waiting,
     metrics: Metrics,
     snapshot: snapshot::Snapshot,
@@ -81,10 +78,10 @@ impl Control {
     /// The operations of a pool whose policy and trust are read from the store.
     pub async fn open(
         setup: Setup,
+        library: Shelf,
         store: Arc<dyn Store>,
         authority: Arc<Authority>,
     ) -> Result<Arc<Self>, ControlError> {
-        let library = Library::open_or_create(&setup.library)?;
         let terms = Arc::new(Active::none(&setup.pool).terms(setup.wait_ms));
         let control = Self {
             active: watch::Sender::new(Arc::new(Active::none(&setup.pool))),

@@ -2,6 +2,7 @@
 //! is told to end. Everything that is done here is asked for in [`Options`].
 
 mod chores;
+mod library;
 mod options;
 mod serve;
 
@@ -25,6 +26,7 @@ use crate::authority::{Authority, TrustError};
 use crate::control::{Control, ControlError, Setup};
 use crate::engine::Engine;
 use crate::owner_only;
+use crate::shelf::Shelf;
 use crate::store;
 
 /// A trust document that lies here at the start is taken, if it is newer than the one in force.
@@ -80,13 +82,13 @@ pub async fn start(run: &Run) -> Result<Running> {
     let setup = Setup {
         pool: run.pool.clone(),
         root_key: run.root_key,
-        library: run.library.clone(),
         sources: run.sources(),
         open_enrolment: run.open_enrolment,
         power_commands: run.power_commands,
         wait_ms: run.wait_ms,
     };
-    let control = Control::open(setup, store, Arc::clone(&authority)).await?;
+    let shelf = Shelf::open(&run.library, &run.registry).context("opening the library")?;
+    let control = Control::open(setup, shelf.clone(), store, Arc::clone(&authority)).await?;
     take_trust(&control, state.join(TRUST)).await?;
     warn_of_lost_keys(&control).await?;
     if let Some(first) = control.first_token().await? {
@@ -108,10 +110,14 @@ pub async fn start(run: &Run) -> Result<Running> {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
+    if let Some(remote) = shelf.remote() {
+        library::look(Arc::clone(&remote)).await;
+        tokio::spawn(library::run(remote, stopped.clone()));
+    }
     tokio::spawn(chores::run(Arc::clone(&control), run.chores(), stopped.clone()));
-    let routes = api::router(app, &run.library);
+    let routes = api::router(app, &shelf);
     let plain = blobs.map(|listener| {
-        let routes = api::blobs(&run.library);
+        let routes = api::blobs::routes(&shelf);
         tokio::spawn(serve::plain(listener, routes, stopped.clone()))
     });
     let serving = tokio::spawn(async move {

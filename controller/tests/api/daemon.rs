@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use repave_controller::control::Role;
 use repave_controller::daemon::{Run, Running, start};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_image_codec::Library;
 use repave_protocol::{
     Dmi, Generation, Inventory, Nonce, PoolId, SealReport, ServerId, Sha256, Side, SigningKey,
@@ -49,7 +50,8 @@ impl Daemon {
             names: vec!["127.0.0.1".into()],
             listen: "127.0.0.1:0".parse().unwrap(),
             blob_listen: None,
-            library,
+            library: LibraryPlace::Folder(library),
+            registry: RegistryFiles::default(),
             other_sources: Vec::new(),
             root_key: root().public(),
             database_url: None,

@@ -13,7 +13,9 @@ use repave_controller::authority::Authority;
 
 use repave_controller::control::{Control, Kept, Setup};
 use repave_controller::daemon::{Run, Running, start};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_controller::policy::Policy;
+use repave_controller::shelf::Shelf;
 use repave_controller::store;
 use repave_image_codec::{BootDescriptor, ImportOptions, Library, import};
 use repave_protocol::{PublicKey, SigningKey, TrustDocument, seal};
@@ -95,7 +97,8 @@ impl Pool {
             names: vec!["127.0.0.1".into()],
             listen,
             blob_listen: None,
-            library: self.path("library"),
+            library: LibraryPlace::Folder(self.path("library")),
+            registry: RegistryFiles::default(),
             other_sources: Vec::new(),
             root_key: self.root_key.public(),
             database_url: self.database_url.clone(),
@@ -118,13 +121,13 @@ impl Pool {
         let setup = Setup {
             pool: run.pool,
             root_key: run.root_key,
-            library: run.library,
             sources: Vec::new(),
             open_enrolment: true,
             power_commands: true,
             wait_ms: run.wait_ms,
         };
-        let control = Control::open(setup, store, Arc::new(authority)).await.unwrap();
+        let shelf = Shelf::open(&run.library, &run.registry).unwrap();
+        let control = Control::open(setup, shelf, store, Arc::new(authority)).await.unwrap();
         self.trust(&control).await;
         control
     }
@@ -163,7 +166,7 @@ impl Pool {
         command.args(["run", "--pool", "demo", "--name", "127.0.0.1", "--listen", "127.0.0.1:0"]);
         command.args(["--open-enrolment", "--log-json", "--tick-ms", "50", "--poll-ms", "2000"]);
         command.args(["--wait-ms", "10", "--root-key", &run.root_key.to_string()]);
-        command.arg("--state").arg(&run.state).arg("--library").arg(&run.library);
+        command.arg("--state").arg(&run.state).arg("--library").arg(run.library.to_string());
         command.envs(run.database_url.map(|url| ("REPAVE_DATABASE_URL", url)));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());

@@ -49,4 +49,14 @@ impl BlobWriter {
         self.folder.place(self.file, &path)?;
         Ok(descriptor)
     }
+
+    /// The same for a blob that is to be this one; another is not kept.
+    pub(crate) fn finish_as(self, wanted: &Descriptor) -> Result<(), LibraryError> {
+        let found = self.digester.finish();
+        if found != wanted.sha256 {
+            return Err(LibraryError::BlobDigest { wanted: wanted.sha256, found });
+        }
+        let path = self.folder.join(blob_path(&found));
+        self.folder.place(self.file, &path)
+    }
 }

@@ -8,6 +8,8 @@ use repave_image::{FileSystemKind, IndexRefusal, ManifestRefusal, OciRefusal};
 use repave_protocol::{Refusal, Sha256};
 use thiserror::Error;
 
+use crate::registry::RegistryError;
+
 /// Why a source did not become an image.
 #[derive(Debug, Error)]
 pub enum ImportError {
@@ -195,6 +197,9 @@ pub enum ImportError {
 /// Why a library cannot be used, or what is broken in it.
 #[derive(Debug, Error)]
 pub enum LibraryError {
+    /// It is in a registry, which did not do what it was asked.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The operating system refused.
     #[error("cannot {what} {path}")]
     Io {
@@ -224,6 +229,24 @@ pub enum LibraryError {
         path: PathBuf,
         /// Why.
         source: OciRefusal,
+    },
+    /// Its list of images was not read yet.
+    #[error("the list of images in {library} was not read yet: look at the log for why")]
+    NotListedYet {
+        /// Where it is.
+        library: String,
+    },
+    /// A released version is never changed.
+    #[error("library {path} has another image {name}:{version} already, with manifest {found}")]
+    VersionExists {
+        /// The folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u64,
+        /// In the library.
+        found: Sha256,
     },
     /// No image of that name and version.
     #[error("library {path} has no image {name}:{version}")]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::error::LibraryError;
 use crate::folder::files;
 use crate::library::Library;
+use crate::reading::Images;
 
 /// What was found and thrown away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

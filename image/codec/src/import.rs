@@ -19,6 +19,7 @@ use crate::library::Library;
 use crate::open::{UNPACKED_BYTES, open_source};
 use crate::packs::Packs;
 use crate::publish::publish;
+use crate::reading::Images;
 use crate::repack::{PackRule, Written, repack};
 use crate::source::Source;
 

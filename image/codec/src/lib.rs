@@ -24,6 +24,8 @@ mod packs;
 mod parallel;
 mod publish;
 mod qcow2;
+mod reading;
+mod registry;
 mod repack;
 mod sign;
 mod source;
@@ -38,8 +40,12 @@ pub use folder::Steps;
 pub use found::find_boot;
 pub use gc::Collected;
 pub use import::{ImportOptions, Imported, Progress, Summary, import, import_source};
-pub use library::{Library, StoredImage};
+pub use library::Library;
 pub use lock::Lock;
 pub use open::{UNPACKED_BYTES, open_source};
+pub use reading::{Images, StoredImage};
+pub use registry::{
+    Credentials, Fetched, Registry, RegistryAccess, RegistryError, RegistryUrl, Transferred,
+};
 pub use source::{FileSource, Source};
 pub use verify::{Verification, verify};

@@ -7,17 +7,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use repave_image::{
-    Descriptor, IndexPage, IndexRoot, Layout, OCI_LAYOUT_FILE, OciManifest, ValidManifest,
-    blob_path, limits, marks_layout,
-};
-use repave_protocol::{
-    ImageReference, ImageSignature, ImageSignatureExpected, Keys, PublicKey, Sha256, verify,
-};
+use repave_image::{Descriptor, Layout, OCI_LAYOUT_FILE, blob_path, limits, marks_layout};
+use repave_protocol::{ImageReference, Sha256};
 
 use crate::blob::BlobWriter;
 use crate::error::LibraryError;
 use crate::folder::{Folder, INCOMING, Steps, failed};
+use crate::lock::Lock;
+use crate::reading::Images;
 
 /// Where blobs are, below the library's folder.
 const BLOBS: &str = "blobs/sha256";
@@ -30,19 +27,6 @@ const MARKER: &str = "oci-layout";
 #[derive(Clone, Debug)]
 pub struct Library {
     folder: Folder,
-}
-
-/// An image of a library, with everything about it read and checked but its chunks.
-#[derive(Clone, Debug)]
-pub struct StoredImage {
-    /// Its name, version and digest.
-    pub reference: ImageReference,
-    /// Its blobs.
-    pub oci: OciManifest,
-    /// Its manifest.
-    pub manifest: ValidManifest,
-    /// The root of its chunk index.
-    pub index: IndexRoot,
 }
 
 impl Library {
@@ -124,84 +108,8 @@ impl Library {
         Err(self.no_such_image(name, version))
     }
 
-    /// The images that it lists.
-    pub fn images(&self) -> Result<Vec<ImageReference>, LibraryError> {
-        Ok(self.layout()?.images().collect())
-    }
-
-    /// The image of that name and version.
-    pub fn find(&self, name: &str, version: u64) -> Result<ImageReference, LibraryError> {
-        let found = self.layout()?.find(name, version);
-        found.ok_or_else(|| self.no_such_image(name, version))
-    }
-
     fn no_such_image(&self, name: &str, version: u64) -> LibraryError {
         LibraryError::NoSuchImage { path: self.root().into(), name: name.into(), version }
-    }
-
-    /// Reads an image up to the root of its chunk index.
-    pub fn read(&self, reference: &ImageReference) -> Result<StoredImage, LibraryError> {
-        let image = || format!("{}:{}", reference.name, reference.version);
-        let bytes = self.small_blob(&reference.manifest, limits::OCI_MANIFEST_BYTES)?;
-        let oci = OciManifest::parse(&bytes)
-            .map_err(|source| LibraryError::Oci { image: image(), source })?;
-        let bytes = self.small_blob(&oci.config.sha256, limits::MANIFEST_BYTES)?;
-        let manifest = ValidManifest::parse(&bytes)
-            .map_err(|source| LibraryError::Manifest { image: image(), source })?;
-        let (name, version) = (&manifest.manifest().name, manifest.manifest().version);
-        if (name, version) != (&reference.name, reference.version) {
-            return Err(LibraryError::OtherImage {
-                image: image(),
-                found: format!("{name}:{version}"),
-            });
-        }
-        let root_bytes = manifest.manifest().index.root_bytes;
-        let root = self.blob_part(&oci.index, 0, root_bytes)?;
-        let index = IndexRoot::parse(&root, &manifest)
-            .map_err(|source| LibraryError::Index { image: image(), source })?;
-        Ok(StoredImage { reference: reference.clone(), oci, manifest, index })
-    }
-
-    /// Reads one page of an image's index; `None` if all its chunks are zero.
-    pub fn index_page(
-        &self,
-        image: &StoredImage,
-        page: u64,
-    ) -> Result<Option<IndexPage>, LibraryError> {
-        let Some(reference) = image.index.page(page) else {
-            return Ok(None);
-        };
-        let (offset, len) = (reference.offset_bytes, reference.len_bytes);
-        let bytes = self.blob_part(&image.oci.index, offset, len)?;
-        image.index.parse_page(page, bytes, &image.oci.packs).map(Some).map_err(|source| {
-            LibraryError::Index {
-                image: format!("{}:{}", image.reference.name, image.reference.version),
-                source,
-            }
-        })
-    }
-
-    /// Checks that one of `keys` vouches for an image; returns which.
-    pub fn check_signature(
-        &self,
-        image: &StoredImage,
-        keys: &[PublicKey],
-    ) -> Result<PublicKey, LibraryError> {
-        let limit = repave_protocol::limits::ENVELOPE_BYTES;
-        let envelope = self.small_blob(&image.oci.signature.sha256, limit)?;
-        let expected = ImageSignatureExpected {
-            name: image.reference.name.clone(),
-            version: image.reference.version,
-            least_version: 0,
-            config: image.oci.config.sha256,
-            index: image.oci.index.sha256,
-        };
-        verify::<ImageSignature>(&envelope, Keys::Pinned(keys), &expected)
-            .map(|verified| verified.key())
-            .map_err(|source| LibraryError::Signature {
-                image: format!("{}:{}", image.reference.name, image.reference.version),
-                source,
-            })
     }
 
     /// Opens a blob of the size that its descriptor says.
@@ -253,13 +161,27 @@ impl Library {
         file.write_all(bytes).map_err(|source| failed("write", file.path(), source))?;
         self.folder.place(file, &self.folder.join(name))
     }
+}
 
-    /// A whole blob of at most `limit` bytes, by its digest alone.
-    pub(crate) fn small_blob(
-        &self,
-        sha256: &Sha256,
-        limit: usize,
-    ) -> Result<Vec<u8>, LibraryError> {
+impl Images for Library {
+    fn manifest_bytes(&self, sha256: &Sha256) -> Result<Vec<u8>, LibraryError> {
+        self.small_blob(sha256, limits::OCI_MANIFEST_BYTES)
+    }
+
+    fn keep(&self) -> Result<Option<Lock>, LibraryError> {
+        self.keep_blobs().map(Some)
+    }
+
+    fn images(&self) -> Result<Vec<ImageReference>, LibraryError> {
+        Ok(self.layout()?.images().collect())
+    }
+
+    fn find(&self, name: &str, version: u64) -> Result<ImageReference, LibraryError> {
+        let found = self.layout()?.find(name, version);
+        found.ok_or_else(|| self.no_such_image(name, version))
+    }
+
+    fn small_blob(&self, sha256: &Sha256, limit: usize) -> Result<Vec<u8>, LibraryError> {
         let path = self.folder.join(blob_path(sha256));
         let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
         let mut bytes = Vec::new();
@@ -273,8 +195,7 @@ impl Library {
         Err(LibraryError::BlobDigest { wanted: *sha256, found })
     }
 
-    /// A part of a blob; whoever asked compares its digest.
-    pub(crate) fn blob_part(
+    fn blob_part(
         &self,
         blob: &Descriptor,
         offset_bytes: u64,

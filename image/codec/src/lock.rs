@@ -30,7 +30,7 @@ impl Library {
     }
 
     /// Keeps every blob where it is until the lock is dropped; others may add some.
-    pub fn keep(&self) -> Result<Lock, LibraryError> {
+    pub(crate) fn keep_blobs(&self) -> Result<Lock, LibraryError> {
         self.locked(self.blobs(), File::try_lock_shared)
     }
 
@@ -73,13 +73,13 @@ mod tests {
     fn many_keep_blobs_while_nobody_throws_them_away() {
         let folder = tempfile::tempdir().unwrap();
         let library = Library::open_or_create(folder.path()).unwrap();
-        let kept = [library.keep().unwrap(), library.keep().unwrap()];
+        let kept = [library.keep_blobs().unwrap(), library.keep_blobs().unwrap()];
         assert!(matches!(library.throw_away(), Err(LibraryError::Busy { .. })));
         let writing = library.lock().unwrap();
         drop(kept);
         let throwing = library.throw_away().unwrap();
-        assert!(matches!(library.keep(), Err(LibraryError::Busy { .. })));
+        assert!(matches!(library.keep_blobs(), Err(LibraryError::Busy { .. })));
         drop((writing, throwing));
-        library.keep().unwrap();
+        library.keep_blobs().unwrap();
     }
 }

@@ -4,7 +4,8 @@ use repave_image::{Chunk, IndexPage, OciManifest, StoredChunk, limits};
 use repave_protocol::{ImageReference, SigningKey, seal};
 
 use crate::error::{ImportError, LibraryError};
-use crate::library::{Library, StoredImage};
+use crate::library::Library;
+use crate::reading::{Images, StoredImage};
 use crate::repack::Written;
 use crate::sign::signature_of;
 

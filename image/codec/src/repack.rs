@@ -3,7 +3,6 @@
 //! it uses least are copied, each checked, into new packs. Old packs and older versions stay.
 
 use std::collections::HashMap;
-use std::fs::File;
 
 use repave_image::{
     Chunk, Descriptor, IndexPage, IndexReference, IndexRoot, StoredChunk, ValidManifest,
@@ -14,6 +13,7 @@ use crate::error::LibraryError;
 use crate::index_writer::IndexWriter;
 use crate::library::Library;
 use crate::packs::Packs;
+use crate::reading::Images;
 use crate::verify::read_chunk;
 
 /// An image that is written but for its config, signature and OCI manifest.
@@ -139,28 +139,22 @@ impl Old {
         rule: PackRule,
     ) -> Result<Packs, LibraryError> {
         let mut packs = Packs::new(library.folder().clone(), rule.pack_bytes);
-        let mut files: Vec<Option<File>> = Vec::new();
         let mut places = Vec::new();
         for (pack, is_dissolved) in image.packs.iter().zip(dissolved) {
-            files.push(if *is_dissolved { Some(library.open_blob(pack)?) } else { None });
-            places.push(if *is_dissolved { 0 } else { packs.add_pack(*pack) });
+            places.push(if *is_dissolved { None } else { Some(packs.add_pack(*pack)) });
         }
         let mut moved = Vec::new();
         for (chunk, stored) in self.chunks.values() {
-            match files[stored.pack as usize] {
-                None => packs.add_chunk(stored, places[stored.pack as usize]),
-                Some(_) => moved.push((*chunk, *stored)),
+            match places[stored.pack as usize] {
+                Some(place) => packs.add_chunk(stored, place),
+                None => moved.push((*chunk, *stored)),
             }
         }
         // As they lie in the old packs, which is much as they lie in the image.
         moved.sort_unstable_by_key(|(_, stored)| (stored.pack, stored.offset_bytes));
         for (chunk, stored) in moved {
-            let pack = stored.pack as usize;
-            let Some(file) = &files[pack] else {
-                continue;
-            };
-            let sha256 = image.packs[pack].sha256;
-            let frame = read_chunk(&image.manifest, file, sha256, chunk, &stored)?;
+            let pack = &image.packs[stored.pack as usize];
+            let frame = read_chunk(library, &image.manifest, pack, chunk, &stored)?;
             packs.store(stored.sha256, stored.crc32, &frame)?;
         }
         Ok(packs)

@@ -3,12 +3,11 @@
 //! new OCI manifest and is listed by that.
 
 use repave_image::{Descriptor, OciManifest};
-use repave_protocol::{
-    Envelope, ImageReference, ImageSignature, PublicKey, SigningKey, seal, strict_json,
-};
+use repave_protocol::{Envelope, ImageReference, ImageSignature, SigningKey, seal, strict_json};
 
 use crate::error::LibraryError;
-use crate::library::{Library, StoredImage};
+use crate::library::Library;
+use crate::reading::{Images, StoredImage};
 
 impl Library {
     /// Signs an image with `key`. What other keys have signed stays, unless it is to be `alone`.
@@ -30,17 +29,6 @@ impl Library {
         let reference = ImageReference { manifest: sha256, ..reference.clone() };
         self.list(&reference, size_bytes)?;
         Ok(reference)
-    }
-
-    /// The keys that an image says it is signed with; whether they did is not looked at.
-    pub fn claimed_keys(&self, image: &StoredImage) -> Result<Vec<PublicKey>, LibraryError> {
-        let limit = repave_protocol::limits::ENVELOPE_BYTES;
-        let envelope = self.small_blob(&image.oci.signature.sha256, limit)?;
-        let envelope: Envelope = strict_json(&envelope, limit).map_err(|source| {
-            let ImageReference { name, version, .. } = &image.reference;
-            LibraryError::Signature { image: format!("{name}:{version}"), source }
-        })?;
-        Ok(envelope.signatures.into_iter().map(|signature| signature.keyid).collect())
     }
 
     /// The new envelope with those signatures of the old one that are over the same payload.

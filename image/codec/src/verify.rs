@@ -1,17 +1,14 @@
 //! Reads every byte of an image in a library back and compares it with the image's own digests.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
-use repave_image::{Chunk, StoredChunk, ValidManifest};
+use repave_image::{Chunk, Descriptor, StoredChunk, ValidManifest};
 use repave_protocol::{ImageReference, PublicKey, Sha256};
 use serde::Serialize;
 
 use crate::chunk::decode_chunk;
 use crate::error::LibraryError;
 use crate::import::Progress;
-use crate::library::Library;
 use crate::parallel;
+use crate::reading::Images;
 
 /// What was found whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,7 +24,7 @@ pub struct Verification {
 /// Verifies an image: its signature if `keys` are given, its index, and every chunk. The first
 /// damage found is the error, and says where it is.
 pub fn verify(
-    library: &Library,
+    library: &(impl Images + ?Sized),
     reference: &ImageReference,
     keys: &[PublicKey],
     progress: &mut dyn FnMut(Progress),
@@ -38,8 +35,6 @@ pub fn verify(
         [] => None,
         keys => Some(library.check_signature(&image, keys)?),
     };
-    let packs = image.oci.packs.iter();
-    let packs: Vec<File> = packs.map(|pack| library.open_blob(pack)).collect::<Result<_, _>>()?;
     let mut stored_chunks = 0;
     for page in 0..image.index.pages() {
         let Some(index_page) = library.index_page(&image, page)? else {
@@ -58,9 +53,8 @@ pub fn verify(
             &stored,
             || (),
             |(), (chunk, stored)| {
-                let number = stored.pack as usize;
-                let sha256 = image.oci.packs[number].sha256;
-                read_chunk(&image.manifest, &packs[number], sha256, *chunk, stored).map(|_| ())
+                let pack = &image.oci.packs[stored.pack as usize];
+                read_chunk(library, &image.manifest, pack, *chunk, stored).map(|_| ())
             },
         );
         checked.into_iter().collect::<Result<(), _>>()?;
@@ -72,9 +66,9 @@ pub fn verify(
 
 /// Reads one chunk's frame and compares what it holds with its entry.
 pub(crate) fn read_chunk(
+    library: &(impl Images + ?Sized),
     manifest: &ValidManifest,
-    pack: &File,
-    pack_sha256: Sha256,
+    pack: &Descriptor,
     chunk: u64,
     stored: &StoredChunk,
 ) -> Result<Vec<u8>, LibraryError> {
@@ -86,12 +80,11 @@ pub(crate) fn read_chunk(
             manifest.manifest().partitions[place.partition].name.clone()
         }),
         offset_bytes: place.map_or(0, |place| place.offset_bytes),
-        pack: pack_sha256,
+        pack: pack.sha256,
         reason,
     };
     let len_bytes = place.map_or(0, |place| place.len_bytes);
-    let mut frame = vec![0; stored.stored_bytes as usize];
-    pack.read_exact_at(&mut frame, stored.offset_bytes).map_err(|error| bad(error.to_string()))?;
+    let frame = library.blob_part(pack, stored.offset_bytes, stored.stored_bytes.into())?;
     let mut plain = vec![0; len_bytes as usize];
     decode_chunk(&frame, &mut plain).map_err(|error| bad(error.to_string()))?;
     let sha256 = Sha256::of(&plain);

@@ -9,7 +9,9 @@ use std::os::unix::fs::FileExt;
 
 use common::{BARE_BOOT, Bench, MIB, USUAL_BOOT, gpt_disk, noise, usual_parts};
 use repave_image::{Layout, blob_path};
-use repave_image_codec::{ImportError, ImportOptions, Library, LibraryError, import, verify};
+use repave_image_codec::{
+    Images, ImportError, ImportOptions, Library, LibraryError, import, verify,
+};
 use repave_protocol::{ImageReference, Sha256, SigningKey};
 
 /// A library with versions 1 and 2 of an image, and its disk.

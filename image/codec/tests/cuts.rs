@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{BARE_BOOT, Bench, MIB, noise};
 use repave_image_codec::{
-    BootDescriptor, ImportOptions, Library, LibraryError, Steps, import, verify,
+    BootDescriptor, Images, ImportOptions, Library, LibraryError, Steps, import, verify,
 };
 use repave_protocol::SigningKey;
 use rustix::process::{Signal, getpid, kill_process};

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use common::{Bench, MIB, Part, USUAL_BOOT, fat, gpt_disk, program, usual_parts};
 use gpt::partition_types::{EFI, LINUX_ROOT_X64};
-use repave_image_codec::{ImportError, ImportOptions, find_boot, open_source};
+use repave_image_codec::{Images, ImportError, ImportOptions, find_boot, open_source};
 
 /// Runs a shell command in the bench's folder.
 fn shell(bench: &Bench, command: &str) {

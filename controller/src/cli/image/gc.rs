@@ -6,7 +6,11 @@ use super::{MIB, Output};
 use crate::cli::{Failure, print, print_json};
 
 pub(super) fn run(dry_run: bool, output: &Output) -> Result<(), Failure> {
-    let collected = Library::open(&output.library)?.collect(dry_run)?;
+    let collected = {
+        let way_out = "a registry collects its own garbage";
+        let folder = output.place.folder("gc", way_out)?;
+        Library::open(folder)?.collect(dry_run)?
+    };
     if output.json {
         return print_json(&collected);
     }

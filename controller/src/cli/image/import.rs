@@ -44,7 +44,10 @@ pub(in crate::cli) struct Import {
 
 pub(super) fn run(arguments: &Import) -> Result<(), Failure> {
     let key = key_file::read(&arguments.key)?;
-    let library = Library::open_or_create(&arguments.output.library)?;
+    let library = {
+        let way_out = "import into a folder, then push";
+        Library::open_or_create(arguments.output.place.folder("an import", way_out)?)?
+    };
     let options = ImportOptions::new(&arguments.name, arguments.version);
     let source = open(arguments, &library)?;
     let descriptor = describe(arguments, &source, &options)?;

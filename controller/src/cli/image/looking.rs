@@ -1,11 +1,9 @@
-//! Looking at images: those of a library on this machine, or of the controller's. What is printed is
+//! Looking at images: those of a folder or a registry, or of the controller's library. What is printed is
 //! the same for both, but for the channels, which only the controller knows.
-
-use std::path::PathBuf;
 
 use clap::Args;
 use repave_image::{ImageManifest, Partition};
-use repave_image_codec::Library;
+use repave_image_codec::Images;
 
 use super::{ImageName, MIB};
 use crate::cli::client::segment;
@@ -13,22 +11,32 @@ use crate::cli::remote::Remote;
 use crate::cli::table::{Table, width};
 use crate::cli::{Failure, print, print_json};
 use crate::control::{ImageDetail, ImageInfo};
+use crate::library_place::{LibraryPlace, RegistryFiles};
 
 /// Where the images are.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Place {
-    /// A library on this machine: a folder with an OCI image layout. Without it the controller is
-    /// asked for its library.
-    #[arg(long, value_name = "DIR")]
-    library: Option<PathBuf>,
+    /// A library: a folder with an OCI image layout, or a registry's repository,
+    /// https://HOST/REPOSITORY. Without it the controller is asked for its library.
+    #[arg(long, value_name = "DIR|URL")]
+    library: Option<LibraryPlace>,
+    #[command(flatten)]
+    files: RegistryFiles,
     #[command(flatten)]
     remote: Remote,
 }
 
+impl Place {
+    /// The library, if it is not the controller's.
+    fn images(&self) -> Result<Option<Box<dyn Images>>, Failure> {
+        self.library.as_ref().map(|library| super::open(library, &self.files)).transpose()
+    }
+}
+
 pub(super) fn list(place: &Place) -> Result<(), Failure> {
-    let images = match &place.library {
+    let images = match place.images()? {
         Some(library) => {
-            let images = Library::open(library)?.images()?;
+            let images = library.images()?;
             let info = |image: repave_protocol::ImageReference| ImageInfo {
                 name: image.name,
                 version: image.version,
@@ -51,8 +59,8 @@ pub(super) fn list(place: &Place) -> Result<(), Failure> {
 }
 
 pub(super) fn inspect(image: &ImageName, place: &Place) -> Result<(), Failure> {
-    let ImageDetail { digest, packs, claimed_keys, image } = match &place.library {
-        Some(library) => ImageDetail::of(&Library::open(library)?, &image.name, image.version)?,
+    let ImageDetail { digest, packs, claimed_keys, image } = match place.images()? {
+        Some(library) => ImageDetail::of(&*library, &library.find(&image.name, image.version)?)?,
         None => {
             let path = format!("/v1/images/{}/{}", segment(&image.name), image.version);
             place.remote.client()?.fetch(&path)?

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use repave_image_codec::Library;
+use repave_image_codec::{Images, Library};
 
 use super::{ImageName, Output};
 use crate::cli::{Failure, print, print_json};
@@ -25,7 +25,10 @@ pub(in crate::cli) struct Sign {
 
 pub(super) fn run(arguments: &Sign) -> Result<(), Failure> {
     let key = key_file::read(&arguments.key)?;
-    let library = Library::open(&arguments.output.library)?;
+    let library = {
+        let way_out = "pull the image, sign it, and push it again";
+        Library::open(arguments.output.place.folder("signing", way_out)?)?
+    };
     let image = library.find(&arguments.image.name, arguments.image.version)?;
     let signed = library.sign(&image, &key, arguments.alone)?;
     if arguments.output.json {

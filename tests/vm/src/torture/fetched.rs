@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result};
 use repave_controller_stub::Event;
 use repave_image::Chunk;
-use repave_image_codec::{Library, StoredImage};
+use repave_image_codec::{Images, Library, StoredImage};
 use repave_protocol::Sha256;
 use serde::{Deserialize, Serialize};
 

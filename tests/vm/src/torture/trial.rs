@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use repave_controller_stub::Stub;
-use repave_image_codec::Library;
+use repave_image_codec::{Images, Library};
 use repave_protocol::{ImageReference, Standing, Status};
 use repave_qemu::disk::Disk;
 use serde::{Deserialize, Serialize};
