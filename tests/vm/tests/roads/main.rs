@@ -3,6 +3,7 @@
 
 mod boot;
 mod database;
+mod faults;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;
