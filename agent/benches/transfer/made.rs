@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use repave_image::{Chunk, blob_path};
+use repave_image_codec::Images;
 use repave_image_codec::{BootDescriptor, ImportOptions, Library, import};
 use repave_protocol::SigningKey;
 
