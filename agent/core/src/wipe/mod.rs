@@ -1,5 +1,5 @@
 //! What a wipe covers, decided before a byte changes: on the default side's disk everything behind
-//! the default and the state partition, on other disks everything. Carrying it out is in [`run`];
+//! the default and the state partition, on other disks everything. Carrying it out is in `run`;
 //! what a disk keeps out of reach (spare and remapped blocks) is in neither (decision 0014).
 
 mod run;
