@@ -16,8 +16,11 @@ use repave_protocol::{Load, Nonce, ServerId};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk;
+use crate::firmware::EfiVariables;
 use crate::world;
 
+/// Where a target's system mounts the firmware's variables, if it does.
+const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
 /// How long the target has to shut down by itself before the kernel is told to reset.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(120);
 /// How long the caches have to reach the disk before that reset.
@@ -56,8 +59,7 @@ fn stay() -> Result<()> {
     let mut link = world::link(&config.controllers, server, &trust.message().ca_pem)?;
     let mut host = world::host();
     let boot = Nonce::from_random(host.entropy());
-    let disk = disks[place.disk].as_mut();
-    let mut resident = Resident::arrive(config, trust, (place, &journal), disk, boot)
+    let mut resident = Resident::arrive(config, trust, (place, &journal), &mut disks, boot)
         .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
     info!("resident of server {server}");
     // Nothing of the disks is needed any more; the target may want to do what it likes with them.
@@ -65,8 +67,14 @@ fn stay() -> Result<()> {
     drop(open);
     let mut cpu_time = CpuTime::default();
     let mut load = || load(&mut cpu_time);
-    let mut around =
-        Surroundings { link: &mut link, power: &mut Shutdown, host: &mut host, load: &mut load };
+    let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
+    let mut around = Surroundings {
+        link: &mut link,
+        firmware: &mut firmware,
+        power: &mut Shutdown,
+        host: &mut host,
+        load: &mut load,
+    };
     resident.stay(&mut around);
     Ok(())
 }

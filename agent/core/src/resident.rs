@@ -1,5 +1,6 @@
 //! The agent inside a running target: it says that the target is up, and takes the server home
-//! when an order makes it something else. It changes nothing but its own slot of the journal.
+//! when an order makes it something else. It changes nothing but its own slot of the journal, and
+//! the boot order, where the target's own system no longer lets default come first.
 
 use repave_protocol::{
     Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified,
@@ -7,7 +8,9 @@ use repave_protocol::{
 
 use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
-use crate::edges::{Disk, Host, Link, Power};
+use crate::boot::ensure_default;
+use crate::default_side::DefaultSide;
+use crate::edges::{Disk, Firmware, Host, Link, Power};
 use crate::failure::Failure;
 use crate::gpt::Table;
 use crate::journal::{Accepted, Journal, Place, Record, UpRecord, write_up};
@@ -22,6 +25,8 @@ const REPORT_MS: u64 = 5_000;
 pub struct Surroundings<'a> {
     /// The network.
     pub link: &'a mut dyn Link,
+    /// Firmware variables; a target may have none.
+    pub firmware: &'a mut dyn Firmware,
     /// The way back.
     pub power: &'a mut dyn Power,
     /// Time and chance.
@@ -36,6 +41,8 @@ pub struct Resident {
     trust: TrustDocument,
     record: Record,
     voice: Voice,
+    /// The way back, if it could be seen when this resident arrived.
+    default: Option<DefaultSide>,
     /// The last order heard; the journal keeps only what the default side accepted.
     accepted: Option<Accepted>,
     /// Why the last answer was not believed or not obeyed; told until one is.
@@ -68,10 +75,13 @@ impl Resident {
         config: ResidentConfig,
         trust: Verified<TrustDocument>,
         (place, journal): (Place, &Journal),
-        disk: &mut dyn Disk,
+        disks: &mut [Box<dyn Disk + '_>],
         boot: Nonce,
     ) -> Result<Self, Failure> {
         let record = journal.record().clone();
+        let default = DefaultSide::find(disks, Some(record.identity[1]));
+        let default = default.inspect_err(|error| log::warn!("default side: {error}")).ok();
+        let disk = disks[place.disk].as_mut();
         // Only for the target that this resident was put into: an old one may still be about.
         if let Some(seal) = record.seal.as_ref().filter(|s| s.generation == config.generation) {
             let up = UpRecord { generation: seal.generation, departure: seal.departures };
@@ -80,7 +90,18 @@ impl Resident {
         let voice = Voice::new(trust.message(), journal.device_key(), boot, Side::Target, None);
         let accepted = record.accepted;
         let trust = trust.into_message();
-        Ok(Self { config, trust, record, voice, accepted, refusal: None, surveyed: false })
+        let (refusal, surveyed) = (None, false);
+        Ok(Self { config, trust, record, voice, default, accepted, refusal, surveyed })
+    }
+
+    /// Puts default first in the boot order, as every boot into default does. A target's own system
+    /// may have put itself there, and then the reset on the way home would lead back into it.
+    fn lead_home(&self, firmware: &mut dyn Firmware) {
+        if let Some(default) = &self.default
+            && let Err(error) = ensure_default(firmware, default)
+        {
+            log::warn!("boot entry of the default side: {error}");
+        }
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -110,6 +131,9 @@ impl Resident {
             None => Standing::Up { load: (around.load)() },
         };
         let inventory = (!self.surveyed).then(|| around.host.inventory());
+        if !self.surveyed {
+            self.lead_home(around.firmware);
+        }
         let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
         self.surveyed = true;
@@ -134,6 +158,7 @@ impl Resident {
         log::info!("generation {}: going back to the default side", message.generation);
         self.voice.tell(around.link, around.host, &self.record, Standing::Returning);
         around.link.settle();
+        self.lead_home(around.firmware);
         around.power.reboot()?;
         Ok(None)
     }
