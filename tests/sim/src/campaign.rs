@@ -129,6 +129,9 @@ pub fn run(
             if let (Some(file), true) = (file, tally.failures.is_empty()) {
                 writeln!(file, "{}..{}", block.start, block.end)?;
             }
+            for (seed, found) in &tally.failures {
+                say(&format!("{found}replay: make sim SEEDS={seed}\n"));
+            }
             total.join(tally);
             total.took = started.elapsed();
             if told.elapsed() > PROGRESS {

@@ -14,6 +14,9 @@ use crate::image::{Image, ImageSpec};
 use crate::stable::missing_chunks;
 use crate::world::{Spec, World};
 
+/// Failures after which a thread leaves the rest.
+const FAILURES: usize = 4;
+
 /// What a purposing begins with and comes to.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -121,6 +124,9 @@ fn live_all(
     let end = counts(&whole);
     (account.effects, account.calls) = (end.0 - start.0, end.1 - start.1);
     for number in (start.0..end.0).filter(|number| number % threads == share) {
+        if account.failures.len() >= FAILURES {
+            return Ok(());
+        }
         for fate in Unflushed::ALL {
             let mut world = world.fork();
             world.machine.borrow_mut().unflushed = fate;

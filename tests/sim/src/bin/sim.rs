@@ -66,8 +66,8 @@ fn report(tally: &campaign::Tally) -> ExitCode {
     for (fault, count) in &tally.struck {
         println!("{count:>9} {fault:?}");
     }
-    for (seed, found) in &tally.failures {
-        println!("{found}replay: make sim SEEDS={seed}\n");
+    for (seed, _) in &tally.failures {
+        println!("replay: make sim SEEDS={seed}");
     }
     println!("{tally}");
     if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use repave_core::journal::Seal;
 use repave_protocol::{Guid, Order, Side};
 
+use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable};
 
@@ -89,7 +90,15 @@ fn i4_judge(machine: &Machine) -> Result<(), String> {
     if !watch.is_dirty {
         return Ok(());
     }
+    // A disk whose table could not be read while heads were blanked counts as away, and stays known.
+    let away = machine.dice.struck().contains_key(&Fault::DiskReadFails);
+    let unsealed = watch.record.as_ref().map_or(&[][..], |record| &record.unsealed);
     for image in mountable(machine) {
+        let esp = image.manifest.partitions[0].guid;
+        let is_present = watch.purposing() == Some(image.reference.manifest);
+        if away && !is_present && unsealed.iter().any(|place| place.partition == esp) {
+            continue;
+        }
         let new = watch.purposing().map(|manifest| (manifest, Extent::All));
         let given_up = watch.given_up.map(|manifest| (manifest, Extent::All));
         let old = watch.last_sealed.map(|manifest| (manifest, Extent::AllAndItsOwn));

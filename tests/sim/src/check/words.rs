@@ -5,6 +5,7 @@ use repave_protocol::{BootMethod, Stage, Standing, Status};
 
 use super::target::is_target_partition;
 use crate::disk::Medium;
+use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable, starts_at};
 
@@ -82,7 +83,12 @@ pub(super) fn i11_stage_was_reached(machine: &mut Machine, status: &Status) -> R
             let under_way = under_way.ok_or("the journal knows of no purposing")?;
             let extent = match stage {
                 Stage::Unsealed => {
-                    return match mountable(machine).next() {
+                    // A disk whose table could not be read just then counts as away, and stays known.
+                    let away = machine.dice.struck().contains_key(&Fault::DiskReadFails);
+                    let known = |guid| record.unsealed.iter().any(|p| p.partition == guid);
+                    let mut left = mountable(machine)
+                        .filter(|image| !(away && known(image.manifest.partitions[0].guid)));
+                    return match left.next() {
                         Some(image) => Err(format!("{} can be booted", image.reference.name)),
                         None => Ok(()),
                     };
