@@ -9,11 +9,18 @@ TARGET := x86_64-unknown-linux-gnu
 BUILD := build
 AGENT := target/$(TARGET)/agent/repave-agent
 # Static, so that the agent is the whole of its initramfs and runs in any target.
-STATIC := RUSTFLAGS="-C target-feature=+crt-static"
+# Relocations of a static-pie are its own to apply; packed (DT_RELR), they take a thirtieth.
+STATIC := RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
 VM_TEST_THREADS ?= 2
+CUTS ?= 300
+ON ?= tiny
+SEED ?= 1
+# All, unless some are named: `make fuzz FUZZ_TARGETS="gpt efi" FUZZ_SECONDS=60`.
+FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
+FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-mutants test test-full openapi bench-balance \
-	bench-controller fmt clean
+.PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-mutants test test-full torture fuzz \
+	openapi bench bench-balance bench-controller fmt clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,7 +56,8 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
-	bash -n tests/sim/*.sh initramfs/*.sh kernel-config/*.sh tests/targets/*.sh controller/tests/common/*.sh
+	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh \
+	    agent/benches/*/*.sh tests/sim/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
@@ -73,8 +81,19 @@ sim-mutants: ## Show that the simulator finds bugs that are put in on purpose
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)
 
+torture: image targets ## Power cuts in virtual machines until CUTS= are done; also ON=debian SEED= AGAIN=
+	cargo run --locked --quiet -p repave-vm --bin torture -- --target $(ON) --seed $(SEED) \
+	    $(if $(AGAIN),--again $(AGAIN),--cuts $(CUTS))
+
+fuzz: deps ## Fuzz each of FUZZ_TARGETS for FUZZ_SECONDS of CPU time, docs/fuzzing.md
+	@tests/fuzz/fuzz.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 openapi: ## Write docs/openapi.json anew, from the API's handlers
 	REPAVE_WRITE_OPENAPI=1 cargo test --locked -p repave-controller --test api the_description_that_is_committed
+
+bench: image ## How fast images are written, beside other tools; table and build/bench/report.json
+	agent/benches/transfer/deps.sh
+	cargo bench --locked -p repave-agent --bench transfer -- $(BENCH)
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance

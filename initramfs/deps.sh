@@ -10,10 +10,16 @@ packages=(
     qemu-system-x86 qemu-utils ovmf ipxe-qemu iproute2 dnsmasq-base util-linux
     # the Redfish emulator of the power tests, in a venv of its own
     python3-venv
+    # sources that the importer's tests pack
+    gzip bzip2
     # target images
     mmdebstrap busybox-static memtest86+ e2fsprogs fdisk gdisk fakeroot jq curl postgresql-client
-    # the controller's tests start servers of their own from it
-    postgresql
+    # the fuzzer's own library is C++
+    g++
+    # the controller's tests start servers of their own from it, look at the page, read the unit
+    postgresql chromium systemd
+    # a registry that the tests start, its users, and who copies images to it and back
+    docker-registry apache2-utils skopeo openssl
 )
 
 missing=()
@@ -43,4 +49,8 @@ if ! { "${root[@]}" apt-get update &&
     tail -n 15 "$log" >&2
     echo "deps: could not install ${missing[*]}" >&2
     exit 1
+fi
+# Debian's docker-registry starts when it is installed. The tests start their own.
+if [[ " ${missing[*]} " = *" docker-registry "* ]] && command -v systemctl > /dev/null; then
+    "${root[@]}" systemctl disable --now docker-registry > /dev/null 2>&1 || true
 fi

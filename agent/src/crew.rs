@@ -2,11 +2,12 @@
 //! fixed pool of buffers. What is done in which order, what is tried again and whether the bytes
 //! are right is the core's to say.
 
+mod queue;
 mod worker;
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -16,14 +17,19 @@ use repave_sys::AlignedBuffer;
 use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
 use crate::disk::OpenDisk;
 use crate::http::Http;
+use queue::{Queue, RUN_CHUNKS};
 use worker::{Shared, Worker};
 
 /// Fewest threads: one waits for the network while the other waits for the disk.
 const THREADS_LEAST: usize = 2;
 /// Most threads; more only wait for the same disk.
-const THREADS_MOST: usize = 8;
-/// Most bytes in the pool of buffers, so that large chunks do not fill a small server's memory.
-const POOL_BYTES: usize = 32 * 1024 * 1024;
+const THREADS_MOST: usize = 16;
+/// Most bytes of buffers, frames included, so that the whole agent stays within 64 MiB whatever the
+/// size of a chunk.
+const POOL_BYTES: u64 = 24 * 1024 * 1024;
+/// The part of the memory that is available which the buffers may take: the rest of it is the page
+/// cache that settings need, and the kernel that kexec loads.
+const POOL_SHARE: u64 = 6;
 /// Fewest buffers, whatever their size: one on its way in, one on its way out.
 const SLOTS_LEAST: usize = 2;
 
@@ -55,24 +61,35 @@ impl Crew for ThreadCrew {
             return Err(failed(format!("disk number {disk}"), reason));
         };
         let cpus = thread::available_parallelism().map_or(1, NonZero::get);
-        ThreadWorkers::start(open.file(), Arc::clone(&self.http), cpus, chunk_bytes as usize)
+        let size = pool_size(cpus, available_bytes(), chunk_bytes as usize);
+        ThreadWorkers::start(open.file(), Arc::clone(&self.http), size, chunk_bytes as usize)
             .map(|workers| Box::new(workers) as Box<dyn Workers>)
             .map_err(|error| failed(open.name().into(), error.to_string()))
     }
 }
 
-/// Threads and buffers for `cpus` processors and chunks of `chunk_bytes`.
-fn pool_size(cpus: usize, chunk_bytes: usize) -> (usize, usize) {
-    let threads = cpus.clamp(THREADS_LEAST, THREADS_MOST);
-    let slots = (2 * threads + 2).min(POOL_BYTES / chunk_bytes.max(1)).max(SLOTS_LEAST);
+/// Threads and buffers for `cpus` processors, so much memory and chunks of `chunk_bytes`. There are
+/// more threads than processors, since some of them wait; each may hold a frame as large as a chunk.
+fn pool_size(cpus: usize, available_bytes: u64, chunk_bytes: usize) -> (usize, usize) {
+    let pool_bytes = POOL_BYTES.min(available_bytes / POOL_SHARE);
+    let room = (pool_bytes / chunk_bytes.max(1) as u64) as usize;
+    let threads = (2 * cpus + 4).min(THREADS_MOST).min(room / 3).max(THREADS_LEAST);
+    let slots = (RUN_CHUNKS * threads).min(room.saturating_sub(threads)).max(SLOTS_LEAST);
     (threads.min(slots), slots)
+}
+
+/// Memory that can be had without swapping (proc(5), `MemAvailable`).
+fn available_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib * 1024)
 }
 
 struct ThreadWorkers {
     slots: usize,
     shared: Arc<Shared>,
-    /// Gone once the threads are to end.
-    jobs: Option<Sender<Job>>,
+    queue: Arc<Queue>,
     completions: Receiver<Completion>,
     under_way: Vec<Slot>,
     threads: Vec<JoinHandle<()>>,
@@ -82,10 +99,9 @@ impl ThreadWorkers {
     fn start(
         file: Arc<DirectFile>,
         http: Arc<dyn Http>,
-        cpus: usize,
+        (threads, slots): (usize, usize),
         chunk_bytes: usize,
     ) -> std::io::Result<Self> {
-        let (threads, slots) = pool_size(cpus, chunk_bytes);
         let buffer = || Mutex::new(AlignedBuffer::new(chunk_bytes, ALIGNMENT_BYTES));
         let shared = Arc::new(Shared {
             file,
@@ -94,14 +110,15 @@ impl ThreadWorkers {
             stored_most_bytes: zstd::zstd_safe::compress_bound(chunk_bytes),
             stopping: AtomicBool::new(false),
         });
-        let (jobs, queue) = mpsc::channel();
         let (done, completions) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
+        // Half of the threads stay free of fetching: a run takes its thread for long, and one thread
+        // alone would write more slowly than the disk.
+        let queue = Arc::new(Queue::new((threads / 2).max(1)));
         // From here on a failure drops `workers`, which ends the threads that did start.
         let mut workers = Self {
             slots,
             shared,
-            jobs: Some(jobs),
+            queue: Arc::clone(&queue),
             completions,
             under_way: Vec::with_capacity(slots),
             threads: Vec::with_capacity(threads),
@@ -125,8 +142,7 @@ impl Workers for ThreadWorkers {
 
     fn submit(&mut self, job: Job) {
         self.under_way.push(job.slot);
-        // Nobody receives only when every thread has ended, and then `reap` says so.
-        let _ = self.jobs.as_ref().map(|jobs| jobs.send(job));
+        self.queue.push(job);
     }
 
     fn reap(&mut self) -> Completion {
@@ -149,7 +165,7 @@ impl Drop for ThreadWorkers {
     /// Jobs not yet begun are forgotten; one that is under way is waited for.
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.jobs = None;
+        self.queue.close();
         for thread in &self.threads {
             thread.thread().unpark();
         }
@@ -166,7 +182,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use repave_core::edges::{
-        BadCa, Completion, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+        BadCa, Completion, Crew, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
     };
     use repave_protocol::Sha256;
 
@@ -252,9 +268,9 @@ mod tests {
         }
     }
 
-    fn read(offset_bytes: usize, sha256: bool) -> Work {
+    fn read(offset_bytes: usize, look: Look) -> Work {
         let (offset_bytes, length_bytes) = (offset_bytes as u64, CHUNK_BYTES as u32);
-        Work::Read { offset_bytes, length_bytes, sha256 }
+        Work::Read { offset_bytes, length_bytes, look }
     }
 
     fn write(offset_bytes: usize, length_bytes: usize) -> Work {
@@ -278,8 +294,7 @@ mod tests {
         *first_block_last = true;
         assert_eq!(world.perform(0, head), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
-        let sha256 = None;
-        assert_eq!(world.perform(1, read(CHUNK_BYTES, false)), Ok(Seen::Read { crc32, sha256 }));
+        assert_eq!(world.perform(1, read(CHUNK_BYTES, Look::Crc32)), Ok(Seen::Crc32(crc32)));
     }
 
     #[test]
@@ -293,10 +308,14 @@ mod tests {
         assert_eq!(fetched, Ok(Seen::Fetched { sha256 }));
         assert_eq!(world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
-        let seen = world.perform(1, read(CHUNK_BYTES, true));
-        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: Some(sha256) }));
-        let seen = world.perform(1, read(CHUNK_BYTES, false));
-        assert_eq!(seen, Ok(Seen::Read { crc32, sha256: None }));
+        for (look, seen) in [
+            (Look::Sha256, Seen::Sha256(sha256)),
+            (Look::Crc32, Seen::Crc32(crc32)),
+            (Look::Zero, Seen::Zero(false)),
+        ] {
+            assert_eq!(world.perform(1, read(CHUNK_BYTES, look)), Ok(seen));
+        }
+        assert_eq!(world.perform(1, read(0, Look::Zero)), Ok(Seen::Zero(true)));
     }
 
     #[test]
@@ -322,13 +341,15 @@ mod tests {
     fn a_range_is_zeroed_only_if_it_is_not_zero() {
         let mut world = world(Vec::new());
         let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, CHUNK_BYTES as u32);
-        let zero = Work::Zero { offset_bytes, length_bytes };
+        let zero = Work::Zero { offset_bytes, length_bytes, look_first: true };
         assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: true }));
         let mut last_byte = [0; 512];
         last_byte[511] = 1;
         world.disk.file().write(2 * offset_bytes - 512, &last_byte).unwrap();
         assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: false }));
         assert_eq!(world.perform(0, zero), Ok(Seen::Zeroed { already: true }));
+        let unseen = Work::Zero { offset_bytes, length_bytes, look_first: false };
+        assert_eq!(world.perform(0, unseen), Ok(Seen::Zeroed { already: false }));
     }
 
     fn check_source_fault(pack: Vec<u8>, work: Work, reason: &str) {
@@ -378,7 +399,7 @@ mod tests {
             (slots, write(0, CHUNK_BYTES), "there is no buffer number"),
             (0, write(0, CHUNK_BYTES + 512), "a buffer holds 65536 bytes"),
             (0, write(0, 100), "not whole blocks of 512 bytes"),
-            (0, read(DISK_BYTES - 512, false), "ended after 512 of 65536 bytes"),
+            (0, read(DISK_BYTES - 512, Look::Crc32), "ended after 512 of 65536 bytes"),
         ] {
             match world.perform(slot, work) {
                 Err(WorkError::Device(error)) => {
@@ -406,9 +427,10 @@ mod tests {
 
     #[test]
     fn the_pool_stays_in_its_memory() {
-        assert_eq!(pool_size(1, 1 << 20), (2, 6));
-        assert_eq!(pool_size(64, 1 << 20), (8, 18));
-        assert_eq!(pool_size(64, 4 << 20), (8, 8));
-        assert_eq!(pool_size(64, 1 << 30), (2, SLOTS_LEAST));
+        assert_eq!(pool_size(2, u64::MAX, 256 << 10), (8, 64));
+        assert_eq!(pool_size(64, u64::MAX, 256 << 10), (16, 80));
+        assert_eq!(pool_size(2, 60 << 20, 256 << 10), (8, 32), "a small server");
+        assert_eq!(pool_size(64, u64::MAX, 4 << 20), (2, 4));
+        assert_eq!(pool_size(64, u64::MAX, 1 << 30), (2, SLOTS_LEAST));
     }
 }

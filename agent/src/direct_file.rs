@@ -11,7 +11,7 @@ use std::path::Path;
 
 use repave_core::edges::DeviceError;
 use repave_sys::AlignedBuffer;
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use rustix::io::Errno;
 
 /// Address alignment of buffers for O_DIRECT: a page satisfies every driver.
@@ -35,19 +35,37 @@ impl DirectFile {
     /// Opens the disk at `path` with O_DIRECT, under the name that people use for it. A file
     /// system that refuses O_DIRECT gets a buffered file, and the log says so.
     pub(crate) fn open(name: &str, path: &Path) -> Result<Self, DeviceError> {
-        Self::open_inner(name, path).map_err(|error| DeviceError {
-            device: name.into(),
-            operation: "open",
-            offset_bytes: 0,
-            length_bytes: 0,
-            reason: format!("{}: {error}", path.display()),
+        Self::open_with(name, path, OFlags::empty())
+    }
+
+    /// The same with O_EXCL, which claims a block device: it fails if the device or a part of it is
+    /// mounted, or claimed by another program, by RAID, or by the device mapper (open(2)).
+    pub(crate) fn open_alone(name: &str, path: &Path) -> Result<Self, DeviceError> {
+        Self::open_with(name, path, OFlags::EXCL)
+    }
+
+    fn open_with(name: &str, path: &Path, flags: OFlags) -> Result<Self, DeviceError> {
+        Self::open_inner(name, path, flags).map_err(|error| {
+            let held = error.raw_os_error() == Some(Errno::BUSY.raw_os_error());
+            let why = if held { ": it is mounted, or something else holds it" } else { "" };
+            DeviceError {
+                device: name.into(),
+                operation: "open",
+                offset_bytes: 0,
+                length_bytes: 0,
+                reason: format!("{}: {error}{why}", path.display()),
+            }
         })
     }
 
-    fn open_inner(name: &str, path: &Path) -> io::Result<Self> {
+    fn open_inner(name: &str, path: &Path, flags: OFlags) -> io::Result<Self> {
+        // Without O_CREAT the meaning of O_EXCL is left open for anything but block devices.
+        let is_block_device = std::fs::metadata(path)?.file_type().is_block_device();
+        let flags = if is_block_device { flags } else { OFlags::empty() };
         let mut options = File::options();
-        options.read(true).write(true);
-        let direct = options.clone().custom_flags(OFlags::DIRECT.bits() as i32).open(path);
+        options.read(true).write(true).custom_flags(flags.bits() as i32);
+        let direct =
+            options.clone().custom_flags((flags | OFlags::DIRECT).bits() as i32).open(path);
         let file = match direct {
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 log::warn!("{name}: no O_DIRECT here; reads may come from the page cache");
@@ -108,6 +126,21 @@ impl DirectFile {
             offset_bytes += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Makes a range zero without moving zeroes, where the device or the file system can; says
+    /// whether that was done. Durable only after a flush, like a write.
+    pub(crate) fn zero_out(&self, offset_bytes: u64, length_bytes: usize) -> bool {
+        let length_bytes = length_bytes as u64;
+        match self.is_block_device {
+            true => repave_sys::zero_out(&self.file, offset_bytes, length_bytes).is_ok(),
+            false => {
+                let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+                let end = offset_bytes.checked_add(length_bytes);
+                end.is_some_and(|end| end <= self.size_bytes)
+                    && fallocate(&self.file, flags, offset_bytes, length_bytes).is_ok()
+            }
+        }
     }
 
     /// Returns once everything written before is on stable storage; for a block device the
@@ -215,6 +248,18 @@ mod tests {
             direct.read(512, &mut back[misalignment..misalignment + length_bytes]).unwrap();
             assert!(&back[misalignment..misalignment + length_bytes] == bytes);
         }
+    }
+
+    #[test]
+    fn zeroing_without_zeroes_changes_its_range_and_no_more() {
+        let (_file, direct) = image(&[7; 64 * 1024]);
+        if direct.zero_out(4096, 8192) {
+            let mut back = vec![1; 64 * 1024];
+            direct.read(0, &mut back).unwrap();
+            assert!(back[..4096].iter().chain(&back[12_288..]).all(|byte| *byte == 7));
+            assert!(back[4096..12_288].iter().all(|byte| *byte == 0));
+        }
+        assert!(!direct.zero_out(60 * 1024, 8192), "a file does not grow by it");
     }
 
     #[test]

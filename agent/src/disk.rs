@@ -46,11 +46,22 @@ impl OpenDisk {
     ///
     /// # Errors
     /// The system's own, with device and path.
-    pub fn open(mut facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
-        let file = DirectFile::open(&facts.name, path)?;
+    pub fn open(facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
+        DirectFile::open(&facts.name, path).map(|file| Self::of(facts, file))
+    }
+
+    /// The same, for as long as nobody else may use a block device.
+    ///
+    /// # Errors
+    /// The system's own, with device and path; one that is mounted or held is said to be in use.
+    pub fn open_alone(facts: repave_protocol::Disk, path: &Path) -> Result<Self, DeviceError> {
+        DirectFile::open_alone(&facts.name, path).map(|file| Self::of(facts, file))
+    }
+
+    fn of(mut facts: repave_protocol::Disk, file: DirectFile) -> Self {
         facts.size_bytes = file.size_bytes();
         facts.logical_block_bytes = file.block_bytes();
-        Ok(Self { facts, file: Arc::new(file) })
+        Self { facts, file: Arc::new(file) }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -147,6 +158,10 @@ mod tests {
         disk.flush().unwrap();
         disk.read(0, &mut first).unwrap();
         assert_eq!(first, [5; 4096]);
+        assert!(disk.file().zero_out(512, 1024), "the kernel writes what the device cannot");
+        disk.read(0, &mut first).unwrap();
+        assert!(first[..512].iter().chain(&first[1536..]).all(|byte| *byte == 5));
+        assert!(first[512..1536].iter().all(|byte| *byte == 0));
         // This one has no partitions to read again, and its kernel driver says so.
         let error = disk.reread_partitions().unwrap_err();
         assert!(error.reason.starts_with("Invalid argument"), "{error}");

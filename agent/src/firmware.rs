@@ -19,6 +19,9 @@ const ATTRIBUTES: [u8; 4] = 7_u32.to_le_bytes();
 /// Largest variable read, attributes included; firmware rarely takes more than 32 KiB.
 const VARIABLE_BYTES: u64 = 64 * 1024;
 
+/// Where efivarfs is mounted, by everybody's custom.
+pub(crate) const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
+
 /// The variables below a directory.
 #[derive(Debug)]
 pub struct EfiVariables {
@@ -30,6 +33,12 @@ impl EfiVariables {
     /// is one shows at the first call.
     pub fn new(root: &Path) -> Self {
         Self { root: root.into() }
+    }
+
+    /// Whether there are any: the directory is there on every UEFI system, and empty until efivarfs
+    /// is mounted.
+    pub(crate) fn is_there(&self) -> bool {
+        fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     fn path(&self, name: &str) -> io::Result<PathBuf> {

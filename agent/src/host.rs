@@ -54,11 +54,16 @@ impl RunningHost {
     }
 }
 
+/// Milliseconds since the kernel started.
+pub(crate) fn uptime_ms() -> u64 {
+    // BOOTTIME counts suspended time too, never goes back and is never negative.
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+}
+
 impl Host for RunningHost {
     fn uptime_ms(&self) -> u64 {
-        // BOOTTIME counts suspended time too, never goes back and is never negative.
-        let now = clock_gettime(ClockId::Boottime);
-        now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000
+        uptime_ms()
     }
 
     fn sleep(&mut self, duration_ms: u64) {

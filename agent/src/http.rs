@@ -25,6 +25,26 @@ pub trait Http: Send + Sync {
     fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError>;
     /// Fills `into` with the bytes from `offset_bytes` on.
     fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError>;
+    /// Gets the bytes from `offset_bytes` on in pieces of `lengths`, with one request where that is
+    /// possible; `each` is given every piece as it comes. After an error the pieces that it was not
+    /// given are missing.
+    fn get_pieces(
+        &self,
+        url: &str,
+        offset_bytes: u64,
+        lengths: &[usize],
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), LinkError> {
+        let mut offset_bytes = offset_bytes;
+        let mut piece = Vec::new();
+        for length in lengths {
+            piece.resize(*length, 0);
+            self.get_range(url, offset_bytes, &mut piece)?;
+            each(&piece);
+            offset_bytes += *length as u64;
+        }
+        Ok(())
+    }
     /// Pins other CAs for the requests to come; after an error it is those of before.
     fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa>;
 }
@@ -46,6 +66,16 @@ impl Http for Client {
 
     fn get_range(&self, url: &str, offset_bytes: u64, into: &mut [u8]) -> Result<(), LinkError> {
         Client::get_range(self, url, offset_bytes, into).map_err(link_error)
+    }
+
+    fn get_pieces(
+        &self,
+        url: &str,
+        offset_bytes: u64,
+        lengths: &[usize],
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), LinkError> {
+        Client::get_pieces(self, url, offset_bytes, lengths, each).map_err(link_error)
     }
 
     fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa> {

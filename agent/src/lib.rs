@@ -19,13 +19,16 @@ pub mod network;
 mod pid1;
 pub mod power;
 mod resident;
+mod watchdog;
 mod world;
+mod write;
 
 use std::process::ExitCode;
 
 use std::io::Write;
 
 const USAGE: &str = "usage: repave-agent resident    report from inside a target\n       \
+                     repave-agent write       write an image to a device (write --help)\n       \
                      repave-agent --version\n\
                      As process 1 of the default side it takes no arguments.\n";
 
@@ -42,6 +45,8 @@ pub fn run(arguments: Vec<String>, process: u32) -> ExitCode {
             resident::run();
             ExitCode::SUCCESS
         }
+        ["write", "--help"] => say(std::io::stdout(), write::USAGE),
+        ["write", ref options @ ..] => write::run(options),
         ["--version"] => {
             say(std::io::stdout(), &format!("repave-agent {}\n", env!("CARGO_PKG_VERSION")))
         }

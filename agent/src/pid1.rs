@@ -14,16 +14,18 @@ use log::{error, info, warn};
 use repave_core::agent::{Agent, Character};
 use repave_core::config::Config;
 use repave_core::default_side::DefaultSide;
-use repave_core::edges::{Edges, Host};
+use repave_core::edges::{Edges, Host, Watchdog};
 use repave_core::failure::Failure;
 use repave_core::home::Home;
+use repave_core::watchdog::{Stretch, TIMEOUT_S};
 use repave_protocol::{Guid, Nonce, ServerId};
 use rustix::mount::MountFlags;
 
 use crate::console;
 use crate::disk::{self, OpenDisk};
-use crate::firmware::EfiVariables;
+use crate::firmware::{EFI_VARIABLES, EfiVariables};
 use crate::network::{self, Network, NetworkConfig};
+use crate::watchdog::HardwareWatchdog;
 use crate::world::{self, World};
 
 /// Where the agent's configuration lies on the default partition.
@@ -48,9 +50,15 @@ pub(crate) fn run() -> ! {
     }
     let panic = Arc::new(Mutex::new(None));
     keep_panics(Arc::clone(&panic));
-    let mut kept = Kept::default();
+    let watchdog = HardwareWatchdog::new(Path::new("/sys"), Path::new("/dev"));
+    let mut kept = Kept { network: None, default: None, watchdog };
     let mut pause = FIRST_PAUSE;
     loop {
+        kept.watchdog.begin(Stretch::ComingHome);
+        // Again for every life: one that went wrong while it was leaving had stopped it.
+        if let Err(error) = kept.watchdog.arm(TIMEOUT_S) {
+            error!("{error}");
+        }
         match apart(|| life(&mut kept, &panic)) {
             Ok(()) => error!("the agent's life ended without leaving"),
             Err(error) => error!("the agent's life ended: {error:#}"),
@@ -71,12 +79,13 @@ fn apart(life: impl FnOnce() -> Result<()> + Send) -> Result<()> {
 }
 
 /// What outlives a life that went wrong.
-#[derive(Default)]
 struct Kept {
     /// Started once; it mends itself.
     network: Option<Network>,
     /// The default partition's GUID, which the first boot changes after the loader has told it.
     default: Option<Guid>,
+    /// Fed by a thread of its own, which sees a life that hangs.
+    watchdog: HardwareWatchdog,
 }
 
 /// Every panic is said on the console, and the latest is kept for the next status.
@@ -90,7 +99,7 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
 /// From the disks to the agent's rounds. Comes back only when something went wrong.
 fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
-    let mut firmware = EfiVariables::new(Path::new("/sys/firmware/efi/efivars"));
+    let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
     let mut disks = world::boxed(&open);
     let mut host = world::host();
     let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;
@@ -120,6 +129,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         root_key: config.root_key,
         join_token: config.join_token,
         architecture: world::ARCHITECTURE.into(),
+        patience_ms: config.patience_s.saturating_mul(1000),
     };
     let mut agent = Agent::new(character, trust, home, boot);
     if let Some(panic) = panic.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -132,6 +142,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         crew: &mut world.crew,
         configurator: &mut world.configurator,
         power: &mut world.power,
+        watchdog: &mut kept.watchdog,
         host: &mut host,
     };
     agent.live(&mut edges);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use log::{error, info};
+use repave_core::boot::{WayHome, default_partition};
 use repave_core::edges::{Host, Power, PowerError};
 use repave_core::resident::{Resident, Surroundings, find_journal};
 use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
@@ -16,11 +17,10 @@ use repave_protocol::{Load, Nonce, ServerId};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk;
-use crate::firmware::EfiVariables;
+use crate::firmware::{EFI_VARIABLES, EfiVariables};
+use crate::watchdog;
 use crate::world;
 
-/// Where a target's system mounts the firmware's variables, if it does.
-const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
 /// How long the target has to shut down by itself before the kernel is told to reset.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(120);
 /// How long the caches have to reach the disk before that reset.
@@ -51,6 +51,7 @@ fn stay() -> Result<()> {
     let Some((place, journal)) = found else {
         bail!("no disk holds a journal in state partition {}", config.state_partition);
     };
+    let default = default_partition(&config, &mut disks);
     let kept = journal.record().trust.clone().unwrap_or_default();
     let candidates = std::iter::once(kept.as_bytes());
     let (trust, _) = trust::newest(candidates, config.root_key, &config.pool)
@@ -59,7 +60,8 @@ fn stay() -> Result<()> {
     let mut link = world::link(&config.controllers, server, &trust.message().ca_pem)?;
     let mut host = world::host();
     let boot = Nonce::from_random(host.entropy());
-    let mut resident = Resident::arrive(config, trust, (place, &journal), &mut disks, boot)
+    let disk = disks[place.disk].as_mut();
+    let mut resident = Resident::arrive(config, trust, (place, &journal), disk, boot)
         .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
     info!("resident of server {server}");
     // Nothing of the disks is needed any more; the target may want to do what it likes with them.
@@ -68,12 +70,16 @@ fn stay() -> Result<()> {
     let mut cpu_time = CpuTime::default();
     let mut load = || load(&mut cpu_time);
     let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
+    // A target that was not started by UEFI, or does without its variables, cannot change them.
+    let home = default.filter(|_| firmware.is_there());
+    let home = home.map(|default| WayHome::new(&mut firmware, default));
     let mut around = Surroundings {
         link: &mut link,
-        firmware: &mut firmware,
         power: &mut Shutdown,
         host: &mut host,
         load: &mut load,
+        watchdog: &mut || watchdog::seen(Path::new("/sys")),
+        home,
     };
     resident.stay(&mut around);
     Ok(())

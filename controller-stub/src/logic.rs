@@ -10,7 +10,10 @@ use crate::scenario::{Answer, Scenario};
 pub(crate) const fn listens(status: &Status) -> bool {
     !matches!(
         status.standing,
-        Standing::Purposing { .. } | Standing::Leaving { .. } | Standing::Returning
+        Standing::Purposing { .. }
+            | Standing::Wiping { .. }
+            | Standing::Leaving { .. }
+            | Standing::Returning
     )
 }
 
@@ -72,6 +75,18 @@ impl Server {
         self.given_up = None;
     }
 
+    /// The wish was ordered under this generation before this stub's time. What the server has
+    /// accepted since can only have been a boot of what it then became.
+    fn recall(&mut self, generation: Generation, status: &Status) {
+        let later = status.generation.filter(|accepted| *accepted > generation);
+        self.last = Some(match later {
+            Some(accepted) => (accepted, Order::Boot { sealed: generation }),
+            None => (generation, self.wish.clone()),
+        });
+        self.renew = false;
+        self.purposed = Some(generation);
+    }
+
     /// Takes note of a status. `heard` tells whether the order before it can have arrived; a
     /// server that refuses a forgery has failed at nothing.
     pub(crate) fn observe(&mut self, status: &Status, heard: bool, scenario: &Scenario) {
@@ -87,6 +102,9 @@ impl Server {
                 self.approved = true;
                 if let Some(order) = &enrolment.order {
                     self.wish(order.clone());
+                }
+                if let Some(generation) = enrolment.issued {
+                    self.recall(generation, status);
                 }
             }
         }
@@ -123,6 +141,7 @@ impl Server {
             // Busy with the last order, or failed at it: the same again.
             (
                 Standing::Purposing { .. }
+                | Standing::Wiping { .. }
                 | Standing::Leaving { .. }
                 | Standing::Returning
                 | Standing::Failed { .. },
@@ -239,6 +258,7 @@ mod tests {
             version: 1,
             manifest: Sha256::of(server_type.as_bytes()),
             attempts: 0,
+            alone: false,
         }
     }
 
@@ -265,7 +285,7 @@ mod tests {
         fn new(order: Option<Order>) -> Self {
             let select = Select::Anyone;
             let scenario = Scenario {
-                enrolments: vec![Enrolment { select, order }],
+                enrolments: vec![Enrolment { select, order, issued: None }],
                 retries: Some(1),
                 ..Scenario::default()
             };
@@ -287,8 +307,10 @@ mod tests {
                 agent: String::new(),
                 generation: self.accepted,
                 seal,
+                wiped: None,
                 standing,
                 uptime_ms: 0,
+                watchdog: None,
                 inventory: None,
                 default_partition: None,
                 trust: None,
@@ -360,6 +382,29 @@ mod tests {
         let mut bench = Bench::new(Some(purpose("web")));
         bench.accepted = Some(Generation(41));
         bench.check(Standing::Idle, Some(seal("web", 40)), (42, purpose("web")));
+    }
+
+    #[test]
+    fn what_was_ordered_before_the_stubs_time_is_recalled() {
+        let (web, boot) = (purpose("web"), Order::Boot { sealed: Generation(3) });
+        let recalling = || {
+            let mut bench = Bench::new(Some(web.clone()));
+            bench.scenario.enrolments[0].issued = Some(Generation(3));
+            bench
+        };
+        // It had not heard of it yet, or was in the midst of it: the same again.
+        recalling().check(Standing::Idle, None, (3, web.clone()));
+        let mut bench = recalling();
+        bench.accepted = Some(Generation(3));
+        bench.check(Standing::Idle, None, (3, web.clone()));
+        // It was done: it is booted.
+        let mut bench = recalling();
+        bench.accepted = Some(Generation(3));
+        bench.check(Standing::Idle, Some(seal("web", 3)), (4, boot.clone()));
+        // It had been told to boot already, and did not come up.
+        let mut bench = recalling();
+        bench.accepted = Some(Generation(7));
+        bench.check(failed(), Some(seal("web", 3)), (7, boot));
     }
 
     #[test]

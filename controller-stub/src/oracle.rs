@@ -175,6 +175,13 @@ impl Track {
                 breaches.extend(self.check_up(status));
                 self.run = None;
             }
+            Standing::Wiping { done_bytes, total_bytes, .. } => {
+                if done_bytes > total_bytes {
+                    let why = "more bytes wiped than there are";
+                    breaches.push(Breach::Impossible { why });
+                }
+                self.run = None;
+            }
             Standing::Idle | Standing::Staying | Standing::Failed { .. } | Standing::Returning => {
                 self.run = None;
             }
@@ -245,12 +252,15 @@ impl Track {
         // A target that was sealed earlier is armed again before each departure.
         let departs = before.is_none() && stage == Stage::Armed;
         let known = seal.is_some_and(|seal| self.knows(seal));
+        // A target that was found to be its image already is sealed as it is.
+        let is_equal = before == Some(Stage::Planned) && stage == Stage::Sealed;
+        let may_skip = self.gap || departs && known || is_equal;
         if let Some(why) = self.impossible(status, departs) {
             breaches.push(Breach::Impossible { why });
         }
         match before {
             Some(from) if stage < from => breaches.push(Breach::StageFell { from, to: stage }),
-            from if stage > next(from) && !self.gap && !(departs && known) => {
+            from if stage > next(from) && !may_skip => {
                 breaches.push(Breach::StageSkipped { from, to: stage });
             }
             _ => {}

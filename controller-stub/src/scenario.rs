@@ -55,6 +55,10 @@ pub struct Enrolment {
     /// What it becomes; without it, it is approved and waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
+    /// The generation under which it was ordered that before this stub's time, if it was: then
+    /// the order is not a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<Generation>,
 }
 
 /// A server by what its inventory claims, or by its turn.

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,49 +89,42 @@ pub struct Stub {
     shared: Arc<Shared>,
     authority: Arc<Authority>,
     address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    serving: Mutex<Option<Serving>>,
+}
+
+/// The thread that serves, and what ends it.
+struct Serving {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Stub {
     /// Starts it. When this returns it can be connected to.
     pub fn start(spec: StubSpec) -> Result<Self, StubError> {
-        let listen_failed = |source| StubError::Listen { address: spec.listen, source };
-        let tls = spec.authority.tls().map_err(StubError::Tls)?;
-        let listener = TcpListener::bind(spec.listen).map_err(listen_failed)?;
-        listener.set_nonblocking(true).map_err(listen_failed)?;
-        let address = listener.local_addr().map_err(listen_failed)?;
-        // One thread: answers stay in the order of their statuses, and a test in its own hands.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StubError::Thread)?;
-        let listener = {
-            let _inside = runtime.enter();
-            tokio::net::TcpListener::from_std(listener).map_err(listen_failed)?
-        };
         let library = spec.library.as_deref().map(Library::new);
         let pool = Pool::new(spec.pool, spec.authority.clone(), spec.scenario);
         let shared = Arc::new(Shared::new(pool, library));
-        let (stop, stopped) = oneshot::channel();
-        let serving = shared.clone();
-        let serve = move || {
-            let acceptor = TlsAcceptor::from(Arc::new(tls));
-            runtime.spawn(http::serve(listener, acceptor, serving));
-            // Told to stop, or left alone: either way the runtime ends, and every connection with it.
-            let _ = runtime.block_on(stopped);
-        };
-        let thread = std::thread::Builder::new()
-            .name("controller-stub".into())
-            .spawn(serve)
-            .map_err(StubError::Thread)?;
-        Ok(Self {
-            shared,
-            authority: spec.authority,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let (address, serving) = serve(&spec.authority, spec.listen, &shared)?;
+        Ok(Self { shared, authority: spec.authority, address, serving: Mutex::new(Some(serving)) })
+    }
+
+    /// Ends it as a crash does: every connection breaks, and there is nobody to connect to. What it
+    /// knows, it knows again after [`Stub::start_again`], as a controller with a database does.
+    pub fn stop(&self) {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Serving { stop, thread }) = serving {
+            // It may have ended by itself; then there is nobody left to tell.
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
+    }
+
+    /// Serves again, at the same address.
+    pub fn start_again(&self) -> Result<(), StubError> {
+        self.stop();
+        let (_, serving) = serve(&self.authority, self.address, &self.shared)?;
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving);
+        Ok(())
     }
 
     /// Where it listens.
@@ -274,12 +267,41 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        // The thread may have ended by itself; then there is nobody left to tell.
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stop();
     }
+}
+
+/// Serves in a thread of its own; gives the address, which a port 0 leaves open.
+fn serve(
+    authority: &Authority,
+    listen: SocketAddr,
+    shared: &Arc<Shared>,
+) -> Result<(SocketAddr, Serving), StubError> {
+    let listen_failed = |source| StubError::Listen { address: listen, source };
+    let tls = authority.tls().map_err(StubError::Tls)?;
+    let listener = TcpListener::bind(listen).map_err(listen_failed)?;
+    listener.set_nonblocking(true).map_err(listen_failed)?;
+    let address = listener.local_addr().map_err(listen_failed)?;
+    // One thread: answers stay in the order of their statuses, and a test in its own hands.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StubError::Thread)?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener).map_err(listen_failed)?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let shared = shared.clone();
+    let serve = move || {
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        runtime.spawn(http::serve(listener, acceptor, shared));
+        // Told to stop, or left alone: either way the runtime ends, and every connection with it.
+        let _ = runtime.block_on(stopped);
+    };
+    let thread = std::thread::Builder::new()
+        .name("controller-stub".into())
+        .spawn(serve)
+        .map_err(StubError::Thread)?;
+    Ok((address, Serving { stop, thread }))
 }

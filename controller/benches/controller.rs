@@ -76,8 +76,9 @@ impl Options {
 }
 
 fn main() -> Result<()> {
-    let options = Options::parse();
+    let mut options = Options::parse();
     std::fs::create_dir_all(&options.folder)?;
+    options.folder = options.folder.canonicalize()?;
     let mut report = Report::default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(&options, &mut report))?;

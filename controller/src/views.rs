@@ -47,6 +47,10 @@ pub struct ServerView {
     /// The image that it is to have, as name:version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_image: Option<String>,
+    /// What the last wipe covered; gone once a target is written again.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<repave_protocol::Coverage>,
     /// Why it is to be what it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
@@ -82,9 +86,19 @@ pub struct ServerView {
     pub labels: BTreeMap<String, String>,
     /// The balancer leaves it as it is.
     pub cordoned: bool,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon_note: Option<String>,
     /// It is to be this type and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_note: Option<String>,
+    /// Version of the trust document that it goes by, on the side that has the older one; absent if
+    /// it never said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
     /// What failed here, by image.
     pub failures: Vec<FailureView>,
 }
@@ -122,6 +136,7 @@ impl From<&Kept> for ServerView {
             wanted_image: wish
                 .and_then(|wish| wish.image())
                 .map(|image| name_version(&image.name, image.version)),
+            wiped: seen.wiped.clone(),
             why: server.assignment.as_ref().map(|assignment| assignment.why.clone()),
             last_seen: clock::to_text(seen.at_ms),
             side: match seen.side {
@@ -141,7 +156,10 @@ impl From<&Kept> for ServerView {
             macs: facts.macs.clone(),
             labels: server.labels.clone(),
             cordoned: server.cordoned,
+            cordon_note: server.cordon_note.clone(),
             pinned: server.pinned.clone(),
+            pin_note: server.pin_note.clone(),
+            trust: server.trust(),
             failures: server
                 .failures
                 .values()

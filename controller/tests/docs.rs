@@ -36,6 +36,57 @@ fn the_page_on_postgresql_can_be_typed() {
     check("postgresql.md", &[(DATABASE, &database), (":8443", &one), (":8444", &two)]);
 }
 
+/// A daemon as its unit would run it, for pages that take one for granted.
+const INSTALLED: &str = r#"
+repave key generate --out root.key
+repave key generate --out image.key
+mkdir backup
+repave-controller init --state state --name 127.0.0.1
+repave trust sign --root-key root.key --pool demo --version 1 \
+    --directive-key "$(repave key public state/directive.key)" \
+    --image-key "$(repave key public image.key)" --ca state/ca.pem --out state/trust.json
+export REPAVE_URL=https://127.0.0.1:8443 REPAVE_CA=$PWD/state/ca.pem
+export REPAVE_TOKEN_FILE=$PWD/state/admin.token
+systemctl() {
+    case $1 in
+        stop | restart) kill "$daemon"; wait "$daemon" ;;
+    esac
+    case $1 in
+        start | restart)
+            repave-controller run --state state --pool demo --name 127.0.0.1 \
+                --listen 127.0.0.1:8443 --root-key "$(repave key public root.key)" &
+            daemon=$!
+            until repave pool show; do sleep 0.2; done ;;
+    esac
+}
+systemctl start repave-controller
+"#;
+
+const PLACES: [(&str, &str); 2] = [("/var/lib/repave", "state"), ("/backup", "backup")];
+
+#[test]
+fn the_page_on_upgrades_can_be_typed() {
+    // What is done after the backup is gone when it is restored, and nothing else.
+    let again = "systemctl stop repave-controller\nrm -f";
+    let made = format!("repave token create late --role viewer --out late.token\n{again}");
+    let gone = "\n! repave token list | grep late\nrepave token list | grep early\n";
+    let others = [(":8443", &*free_address()), (again, &*made)];
+    let before = format!("{INSTALLED}repave token create early --role viewer --out early.token\n");
+    check_after(&before, "upgrade.md", &[&PLACES[..], &others].concat(), gone);
+}
+
+#[test]
+fn the_page_on_keys_can_be_typed() {
+    let others = [PLACES[0], (":8443", &*free_address())];
+    let done = "repave trust status | grep 'go by version 3'\n";
+    check_after(INSTALLED, "keys.md", &others, done);
+}
+
+#[test]
+fn the_page_on_registries_can_be_typed() {
+    check("registry.md", &[(":5000", &free_address()), (":8443", &free_address())]);
+}
+
 #[test]
 fn a_block_is_taken_only_with_its_mark() {
     let page = "```sh\nfirst\n```\n<!-- test -->\n```sh\nsecond\nthird\n```\nno block\n";
@@ -43,8 +94,14 @@ fn a_block_is_taken_only_with_its_mark() {
 }
 
 fn check(page: &str, others: &[(&str, &str)]) {
+    check_after("", page, others, "");
+}
+
+/// The same between what the page takes for granted and what must hold at its end.
+fn check_after(before: &str, page: &str, others: &[(&str, &str)], after: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(page);
-    let mut script = blocks(&fs::read_to_string(path).unwrap());
+    let typed = blocks(&fs::read_to_string(path).unwrap());
+    let mut script = [before, &typed, after].concat();
     for (named, real) in others {
         assert!(script.contains(named), "{page} does not say {named}");
         script = script.replace(named, real);

@@ -72,6 +72,19 @@ impl Layout {
         self.images().find(|image| image.name == name && image.version == version)
     }
 
+    /// The digests of everything that is listed, images or not, as they are written: what must stay.
+    pub fn digests(&self) -> impl Iterator<Item = &str> {
+        self.0.manifests.iter().map(|entry| entry.descriptor.digest())
+    }
+
+    /// Lists the image of that name and version no longer; whether it was listed.
+    pub fn unlist(&mut self, name: &str, version: u64) -> bool {
+        let before = self.0.manifests.len();
+        let is = |image: ImageReference| image.name == name && image.version == version;
+        self.0.manifests.retain(|entry| !entry.image().is_some_and(is));
+        self.0.manifests.len() < before
+    }
+
     /// Lists an image whose manifest has `size_bytes`, in place of one of that name and version.
     pub fn list(&mut self, image: &ImageReference, size_bytes: u64) {
         let ref_name = format!("{}:{}", image.name, image.version);
@@ -128,6 +141,28 @@ impl LayoutEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use repave_protocol::Sha256;
+
+    #[test]
+    fn only_the_named_image_is_unlisted() {
+        let other =
+            r#"{"mediaType":"a/b","digest":"sha512:00","size":1,"platform":{"os":"linux"}}"#;
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{other}]}}"#);
+        let mut layout = Layout::parse(text.as_bytes()).unwrap();
+        let image = |version| ImageReference {
+            name: "web".into(),
+            version,
+            manifest: Sha256::of(&[version as u8]),
+        };
+        layout.list(&image(1), 10);
+        layout.list(&image(2), 10);
+        assert!(!layout.unlist("web", 3));
+        assert!(layout.unlist("web", 1));
+        assert_eq!(layout.images().collect::<Vec<_>>(), [image(2)]);
+        let expected = ["sha512:00".to_owned(), format!("sha256:{}", image(2).manifest)];
+        assert_eq!(layout.digests().collect::<Vec<_>>(), expected);
+        assert!(String::from_utf8(layout.to_bytes()).unwrap().contains(r#""os":"linux""#));
+    }
 
     #[test]
     fn layouts_are_recognised_whoever_made_them() {

@@ -25,7 +25,9 @@ pub use manifest::{
     LINUX_ROOT_TYPE, Partition, Reports, Role, SettingsEngine, SettingsPolicy,
 };
 pub use oci::{
-    CONFIG_TYPE, Descriptor, INDEX_TYPE, OciManifest, PACK_TYPE, SIGNATURE_TYPE, blob_path,
+    ARTIFACT_TYPE, CONFIG_TYPE, Descriptor, INDEX_TYPE, MANIFEST_TYPE, OciManifest, PACK_TYPE,
+    SIGNATURE_TYPE, blob_path, parse_digest,
 };
 pub use refusal::{IndexRefusal, ManifestRefusal, OciRefusal};
+pub use text::is_name;
 pub use valid::{ChunkPlace, ValidManifest};

@@ -9,9 +9,9 @@ use crate::limits;
 use crate::refusal::OciRefusal;
 
 /// Media type of an OCI image manifest.
-pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// What kind of artifact an image is.
-pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.repave.image.v1";
+pub const ARTIFACT_TYPE: &str = "application/vnd.repave.image.v1";
 /// Media type of the image's own manifest.
 pub const CONFIG_TYPE: &str = "application/vnd.repave.image.config.v1+json";
 /// Media type of the chunk index.
@@ -145,9 +145,18 @@ impl WireDescriptor {
     }
 
     pub(crate) fn sha256(&self) -> Option<Sha256> {
-        let hex = self.digest.strip_prefix(DIGEST_PREFIX)?;
-        hex.parse().map_err(|_: BadId| ()).ok()
+        parse_digest(&self.digest)
     }
+
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+/// A digest as OCI writes it, `sha256:…`; `None` if it is by another algorithm or is none.
+pub fn parse_digest(text: &str) -> Option<Sha256> {
+    let hex = text.strip_prefix(DIGEST_PREFIX)?;
+    hex.parse().map_err(|_: BadId| ()).ok()
 }
 
 fn media_type(what: &str, found: &str, wanted: &'static str) -> Result<(), OciRefusal> {

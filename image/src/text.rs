@@ -5,7 +5,7 @@ use crate::limits;
 
 /// 1 to 64 of `a-z0-9` with single `-` between them, beginning with a letter. The form is also
 /// good as a part of an OCI reference.
-pub(crate) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.len() <= repave_protocol::limits::NAME_BYTES
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && !text.ends_with('-')

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::refusal::{Refusal, within};
 use crate::settings::Settings;
 use crate::verify::Message;
+use crate::wipe::Wipe;
 
 /// The answer to one status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,9 @@ pub enum Order {
         /// Why, for people.
         reason: String,
     },
+    /// Make the target's area of the disk zero, read it back, and stay in the default side until
+    /// another order; kept across boots.
+    Wipe(Wipe),
     /// Nothing to do: report again.
     Wait {
         /// After this many milliseconds.
@@ -148,6 +152,7 @@ impl Directive {
             Order::Stay { reason } => {
                 within("stay reason", reason.len() as u64, limits::FAULT_MESSAGE_BYTES as u64)
             }
+            Order::Wipe(wipe) => wipe.check_limits(),
             Order::Wait { after_ms } => within("wait", *after_ms, limits::WAIT_MS),
         }
     }

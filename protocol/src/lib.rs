@@ -19,6 +19,7 @@ mod status;
 mod strict;
 mod trust;
 mod verify;
+mod wipe;
 
 pub use digest::{Digester, Sha256};
 pub use directive::{
@@ -31,7 +32,11 @@ pub use inventory::{Disk, Dmi, Firmware, Inventory, Nic, Partition, PartitionTab
 pub use refusal::Refusal;
 pub use settings::{InterfaceSettings, Settings, SettingsFile};
 pub use signature::{PublicKey, SigningKey};
-pub use status::{Blame, Fault, Load, SealReport, Side, Stage, Standing, Status, StatusExpected};
+pub use status::{
+    Blame, Fault, Guard, Load, SealReport, Side, Stage, Standing, Status, StatusExpected,
+    WatchdogReport,
+};
 pub use strict::strict_json;
 pub use trust::{TrustDocument, TrustExpected};
 pub use verify::{Keys, Message, Verified, verify};
+pub use wipe::{Coverage, Wipe, WipePass, WipedRange};

@@ -1,6 +1,8 @@
 //! Every limit of the wire, in one place. A peer that exceeds one is refused by name; nobody
 //! truncates silently.
 
+use std::ops::RangeInclusive;
+
 /// Largest envelope accepted, in bytes, before a byte of it is parsed.
 pub const ENVELOPE_BYTES: usize = 1024 * 1024;
 /// Deepest nesting of arrays and objects in any message.
@@ -15,6 +17,8 @@ pub const FAULT_MESSAGE_BYTES: usize = 1024;
 pub const INVENTORY_TEXT_BYTES: usize = 128;
 /// Most entries in each list of the inventory.
 pub const INVENTORY_ENTRIES: usize = 256;
+/// Most ranges of disks that one wipe covers.
+pub const WIPED_RANGES: usize = 16;
 /// Most sources (mirrors) a directive may name.
 pub const SOURCES: usize = 16;
 /// Longest source URL, in bytes.
@@ -23,6 +27,9 @@ pub const URL_BYTES: usize = 2048;
 pub const SETTINGS_FILES: usize = 256;
 /// Most bytes in the files of one server's settings, together, decoded.
 pub const SETTINGS_BYTES: usize = 512 * 1024;
+/// Time-outs that a target may be guarded with, in seconds. Less is not enough for a kernel that
+/// boots on slow hardware; a TCO timer counts no further than 613 s.
+pub const WATCHDOG_S: RangeInclusive<u32> = 30..=600;
 /// Longest wait that a controller may ask for, in milliseconds.
 pub const WAIT_MS: u64 = 10 * 60 * 1000;
 /// Most bytes of CA certificates in a trust document, which must fit a journal's slot.

@@ -21,6 +21,10 @@ pub struct Settings {
     /// Network interfaces of the target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub network: Vec<InterfaceSettings>,
+    /// Says that the target's systemd feeds the hardware watchdog, which resets the server when it
+    /// was not fed for so many seconds; and that the image can (it has systemd, and the driver).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_s: Option<u32>,
     /// Whole files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SettingsFile>,

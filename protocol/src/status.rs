@@ -10,6 +10,7 @@ use crate::inventory::Inventory;
 use crate::limits;
 use crate::refusal::{Refusal, within};
 use crate::verify::Message;
+use crate::wipe::{Coverage, WipePass};
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,10 +42,16 @@ pub struct Status {
     /// What the target was last sealed as; gone once it is unsealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
+    /// What the last wipe covered; gone once a target is written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<Coverage>,
     /// What the server is doing.
     pub standing: Standing,
     /// Milliseconds since the kernel started.
     pub uptime_ms: u64,
+    /// Whether a hardware watchdog guards the server, as far as the speaker knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogReport>,
     /// Hardware; in the first status of each boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<Inventory>,
@@ -66,6 +73,35 @@ pub enum Side {
     Target,
 }
 
+/// What the server says of its hardware watchdog. In a status that says [`Standing::Leaving`], it
+/// is what holds while the target starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchdogReport {
+    /// What guards the server.
+    pub guard: Guard,
+    /// A watchdog says that it reset the server, and that this boot began so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+}
+
+/// What resets a server that hangs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Guard {
+    /// A watchdog that is not fed for so long.
+    Armed {
+        /// What its driver calls it.
+        device: String,
+        /// Seconds.
+        timeout_s: u32,
+    },
+    /// Nothing.
+    NotArmed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
 /// What the target was sealed as.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealReport {
@@ -82,6 +118,9 @@ pub struct SealReport {
     /// Boots into it since, without an `up`.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether the latest boot was the agent's own, for want of a controller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// What the server is doing.
@@ -108,6 +147,17 @@ pub enum Standing {
     },
     /// In default, and staying there on orders.
     Staying,
+    /// Wiping, on orders. That a wipe has ended is told by [`Status::wiped`].
+    Wiping {
+        /// What is being done.
+        pass: WipePass,
+        /// Bytes that this pass has dealt with.
+        done_bytes: u64,
+        /// Bytes to deal with, on all disks.
+        total_bytes: u64,
+        /// Bytes dealt with in each second, lately.
+        bytes_per_s: u64,
+    },
     /// The last order could not be carried out.
     Failed {
         /// Why.
@@ -237,6 +287,15 @@ impl Message for Status {
             let limit = limits::INVENTORY_ENTRIES as u64;
             within("disks", inventory.disks.len() as u64, limit)?;
             within("NICs", inventory.nics.len() as u64, limit)?;
+        }
+        if let Some(WatchdogReport { guard, .. }) = &self.watchdog {
+            let text = match guard {
+                Guard::Armed { device: text, .. } | Guard::NotArmed { reason: text } => text,
+            };
+            within("watchdog text", text.len() as u64, limits::INVENTORY_TEXT_BYTES as u64)?;
+        }
+        if let Some(wiped) = &self.wiped {
+            wiped.check_limits()?;
         }
         if let Standing::Failed { fault } = &self.standing {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;

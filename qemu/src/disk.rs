@@ -42,6 +42,8 @@ pub enum Bus {
 pub enum BlockSize {
     /// 512 bytes.
     B512,
+    /// 512 bytes, on a medium with blocks of 4,096 bytes: "512e".
+    B512On4096,
     /// 4,096 bytes, "4Kn".
     B4096,
 }
@@ -55,6 +57,17 @@ pub struct Disk {
     pub(crate) bus: Bus,
     pub(crate) block_size: BlockSize,
     pub(crate) boot_index: Option<u32>,
+    pub(crate) write_log: Option<PathBuf>,
+    pub(crate) write_fault: Option<WriteFault>,
+}
+
+/// A place where no write succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteFault {
+    /// The sector of 512 bytes that a write must not touch.
+    pub sector: u64,
+    /// What the host's kernel would say, as in errno(3).
+    pub errno: u32,
 }
 
 impl Disk {
@@ -87,8 +100,15 @@ impl Disk {
         let path = path.as_ref();
         // Absolute, since QEMU runs in the machine's own folder.
         let path = fs::canonicalize(path).map_err(failed("find", path))?;
-        let (serial, boot_index) = (None, None);
-        Ok(Self { path, serial, bus: Bus::Virtio, block_size: BlockSize::B512, boot_index })
+        Ok(Self {
+            path,
+            serial: None,
+            bus: Bus::Virtio,
+            block_size: BlockSize::B512,
+            boot_index: None,
+            write_log: None,
+            write_fault: None,
+        })
     }
 
     /// The serial that the guest reads; at most [`Disk::SERIAL_MAX_BYTES`] of `[A-Za-z0-9._-]`.
@@ -113,6 +133,19 @@ impl Disk {
     /// at every power-on, which real firmware does not do: leave it out where BootOrder matters.
     pub fn boot_index(mut self, boot_index: u32) -> Self {
         self.boot_index = Some(boot_index);
+        self
+    }
+
+    /// Logs every write and flush into this file, an absolute path, from each power-on anew; see
+    /// [`crate::write_log`].
+    pub fn logged(mut self, write_log: impl Into<PathBuf>) -> Self {
+        self.write_log = Some(write_log.into());
+        self
+    }
+
+    /// Fails every write to a place; such a disk is not logged.
+    pub fn failing(mut self, fault: WriteFault) -> Self {
+        self.write_fault = Some(fault);
         self
     }
 

@@ -22,15 +22,18 @@
 use std::time::Duration;
 
 pub mod accel;
+pub mod chance;
 pub mod console;
 pub mod disk;
 pub mod namespace;
 pub mod net;
+pub mod power_cut;
 mod process;
 pub mod qmp;
 pub mod spec;
 mod trunk;
 pub mod vm;
+pub mod write_log;
 
 /// How long a wait lasts before it calls the machine hung. Generous, since it says nothing about
 /// speed: emulation on two busy cores may take minutes for what a server does in seconds.

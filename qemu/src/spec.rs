@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::accel::Accelerator;
-use crate::disk::{BlockSize, Bus, Disk};
+use crate::disk::{BlockSize, Bus, Disk, WriteFault};
 use crate::net::{Backend, Nic};
 use crate::trunk::{ENDS, QEMU_SUFFIX, socket_name};
 
@@ -38,6 +38,9 @@ pub struct VmSpec {
     /// a minute for an answer that may not come. OVMF's HTTP boot cannot be switched off: a machine
     /// with a plugged card and nothing bootable on its disks tries it for minutes.
     pub network_boot: bool,
+    /// Logs every write of the firmware's variables into this file, an absolute path, from each
+    /// power-on anew; see [`crate::write_log`].
+    pub variables_log: Option<PathBuf>,
     /// QEMU arguments for what is not covered here.
     pub extra_args: Vec<String>,
 }
@@ -81,6 +84,7 @@ impl VmSpec {
             nics: vec![],
             rtc_base: None,
             network_boot: false,
+            variables_log: None,
             extra_args: vec![],
         }
     }
@@ -100,7 +104,7 @@ impl VmSpec {
         args.pair("-chardev", format!("file,id=console,path={CONSOLE_FILE},append=on"));
         args.words(&["-serial", "chardev:console"]);
         args.pair("-drive", format!("if=pflash,unit=0,format=raw,readonly=on,file={OVMF_CODE}"));
-        args.pair("-drive", format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"));
+        args.variables(self.variables_log.as_deref())?;
         args.words(&["-object", "rng-random,id=rng0,filename=/dev/urandom"]);
         args.words(&["-device", "virtio-rng-pci,rng=rng0"]);
         let uuid = uuid(&self.name);
@@ -139,17 +143,25 @@ impl Args {
         self.0.extend([option.to_owned(), value]);
     }
 
+    fn variables(&mut self, write_log: Option<&Path>) -> Result<(), SpecError> {
+        self.pair(
+            "-drive",
+            match write_log {
+                None => format!("if=pflash,unit=1,format=raw,file={VARIABLES_FILE}"),
+                Some(log) => format!(
+                    "if=pflash,unit=1,{},file.driver=raw,file.file.driver=file,\
+                 file.file.filename={VARIABLES_FILE}",
+                    logging(log)?
+                ),
+            },
+        );
+        Ok(())
+    }
+
     fn disk(&mut self, index: usize, disk: &Disk) -> Result<(), SpecError> {
-        let path = escaped(&disk.path)?;
         // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
         // host's disk on every flush would only cost time.
-        self.pair(
-            "-blockdev",
-            format!(
-                "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
-                 file.driver=file,file.filename={path}"
-            ),
-        );
+        self.pair("-blockdev", node(index, disk)?);
         let mut device = match disk.bus {
             Bus::Virtio => "virtio-blk-pci".to_owned(),
             Bus::Nvme => "nvme".to_owned(),
@@ -170,8 +182,13 @@ impl Args {
         }
         match (disk.block_size, disk.bus) {
             (BlockSize::B512, _) => {}
+            (BlockSize::B512On4096, _) => device += ",physical_block_size=4096",
             (BlockSize::B4096, Bus::Ahci) => return Err(SpecError::SataBlockSize { index }),
             (BlockSize::B4096, _) => device += ",logical_block_size=4096,physical_block_size=4096",
+        }
+        if disk.write_fault.is_some() {
+            // The guest is told, in place of being stopped until somebody makes room.
+            device += ",werror=report";
         }
         if let Some(boot_index) = disk.boot_index {
             device += &format!(",bootindex={boot_index}");
@@ -234,6 +251,43 @@ impl Args {
         }
         socket_name(&nic, "beyond")
     }
+}
+
+/// The block device behind a disk.
+fn node(index: usize, disk: &Disk) -> Result<String, SpecError> {
+    let path = escaped(&disk.path)?;
+    if let Some(WriteFault { sector, errno }) = disk.write_fault {
+        return Ok(format!(
+            "driver=blkdebug,node-name=disk{index},discard=unmap,image.driver=raw,\
+             image.discard=unmap,image.cache.no-flush=on,image.file.driver=file,\
+             image.file.filename={path},inject-error.0.event=none,inject-error.0.iotype=write,\
+             inject-error.0.sector={sector},inject-error.0.errno={errno}"
+        ));
+    }
+    // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
+    // host's disk on every flush would only cost time.
+    Ok(match &disk.write_log {
+        None => format!(
+            "driver=raw,node-name=disk{index},discard=unmap,cache.no-flush=on,\
+             file.driver=file,file.filename={path}"
+        ),
+        // The log has to see the flushes and discards; only what is below it may drop them.
+        Some(log) => format!(
+            "{},node-name=disk{index},discard=unmap,file.driver=raw,file.discard=unmap,\
+             file.cache.no-flush=on,file.file.driver=file,file.file.filename={path}",
+            logging(log)?
+        ),
+    })
+}
+
+/// The options of a driver that logs what passes through it.
+fn logging(log: &Path) -> Result<String, SpecError> {
+    let path = escaped(log)?;
+    // Without a header there is no log; by default it is written with a flush, which flash never sees.
+    Ok(format!(
+        "driver=blklogwrites,log-sector-size=512,log-super-update-interval=1,log.driver=file,\
+         log.filename={path}"
+    ))
 }
 
 fn check_name(what: &'static str, value: &str, max_bytes: usize) -> Result<(), SpecError> {
@@ -316,6 +370,14 @@ mod tests {
         ];
         spec.extra_args = vec!["-device".to_owned(), "VGA".to_owned()];
         check(&spec, include_str!("../tests/golden/everything.args"));
+    }
+
+    #[test]
+    fn golden_arguments_of_a_logged_machine() {
+        let mut spec = VmSpec::new("logged", "/vms/logged");
+        spec.disks.push(disk().serial("LOGGED").logged("/logs/disk,1"));
+        spec.variables_log = Some("/logs/variables".into());
+        check(&spec, include_str!("../tests/golden/logged.args"));
     }
 
     #[test]

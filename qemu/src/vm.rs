@@ -147,6 +147,11 @@ impl Machine {
         let log_path = spec.dir.join(CONSOLE_FILE);
         let (log, offset_bytes) =
             begin_log(&log_path, accelerator).map_err(folder_error(&log_path))?;
+        let logs = spec.disks.iter().filter_map(|disk| disk.write_log.as_ref());
+        for log in logs.chain(&spec.variables_log) {
+            // QEMU writes into a file that is there, and would leave what is longer than its log.
+            File::create(log).map_err(folder_error(log))?;
+        }
         let (monitor, qemu_end) = UnixStream::pair().map_err(failed)?;
         let prefix = Holder::shared_by(&spec.nics)?.map(|holder| holder.enter());
         let tagged = (0..).zip(&spec.nics).filter_map(|(index, nic)| Some((index, nic.vlan?)));

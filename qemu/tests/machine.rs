@@ -3,14 +3,18 @@
 
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 
 use repave_qemu::HANG_GUARD;
+use repave_qemu::chance::Chance;
 use repave_qemu::console::WaitError;
 use repave_qemu::disk::{BlockSize, Bus, Disk};
 use repave_qemu::net::Nic;
+use repave_qemu::power_cut::{Fate, apply, survivors};
 use repave_qemu::qmp::QmpError;
 use repave_qemu::spec::VmSpec;
 use repave_qemu::vm::{Machine, VmError};
+use repave_qemu::write_log;
 
 /// What OVMF says once in each boot that finds nothing to boot.
 const SHELL: &str = "UEFI Interactive Shell";
@@ -70,5 +74,33 @@ fn a_machine_keeps_its_variables_until_they_are_reset() -> Result<(), Box<dyn Er
     assert_eq!(fs::read(&variables)?, b"written by a guest");
     machine.reset_variables()?;
     assert!(fs::read(&variables)? == empty);
+    Ok(())
+}
+
+/// Whether the whole of a log, done to what a file was before, gives what it is now.
+fn replays(log: &Path, before: &Path, now: &Path) -> Result<bool, Box<dyn Error>> {
+    let log = fs::read(log)?;
+    let entries = write_log::parse(&log)?;
+    let all = survivors(&entries, entries.len(), 512, Fate::Kept, &mut Chance::new(0));
+    apply(&all, &entries, &log, &fs::File::options().write(true).open(before)?)?;
+    Ok(fs::read(before)? == fs::read(now)? && !entries.is_empty())
+}
+
+#[test]
+fn the_log_of_a_machines_writes_gives_what_it_wrote() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name);
+    let mut spec = VmSpec::new("logged", dir.path());
+    spec.memory_mib = 128;
+    spec.disks = vec![Disk::empty(path("disk"), 1 << 20)?.logged(path("disk.log"))];
+    spec.variables_log = Some(path("variables.log"));
+    let machine = Machine::new(spec)?;
+    fs::copy(path("OVMF_VARS.fd"), path("before"))?;
+    let vm = machine.power_on()?;
+    vm.console().wait_for(SHELL, HANG_GUARD)?;
+    vm.quit()?;
+    assert!(replays(&path("variables.log"), &path("before"), &path("OVMF_VARS.fd"))?);
+    let disk = fs::read(path("disk.log"))?;
+    assert_eq!(write_log::parse(&disk)?, [], "nobody wrote to the disk");
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! The agent's life in default: report, be told, do it, and again. It ends only by leaving for a
 //! target. Whatever goes wrong is reported with the next status and followed by a pause.
 
+mod patience;
+mod wipe;
+
 use repave_protocol::{
     Blame, Directive, Fault, Nonce, Order, PoolId, PublicKey, Purpose, Recency, Side, Stage,
     Standing, TrustDocument, Verified,
@@ -20,6 +23,7 @@ use crate::road::{self, Sealed, Traveller};
 use crate::settings::ResidentConfig;
 use crate::survey::survey;
 use crate::trust;
+use crate::watchdog::{self, Stretch, TIMEOUT_S};
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
@@ -39,6 +43,8 @@ pub struct Character {
     pub join_token: Option<String>,
     /// `amd64`, …
     pub architecture: String,
+    /// After so long without a controller the last good target is booted; 0 is never.
+    pub patience_ms: u64,
 }
 
 /// The agent in default.
@@ -53,6 +59,8 @@ pub struct Agent {
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
+    /// When a controller was last heard, or waited for the first time.
+    heard_ms: Option<u64>,
     /// The last stage that the present order reached.
     reached: Option<Stage>,
 }
@@ -88,6 +96,7 @@ impl Agent {
             fault,
             refusal: None,
             surveyed: false,
+            heard_ms: None,
             reached: None,
         }
     }
@@ -114,12 +123,15 @@ impl Agent {
                     pause_ms
                 }
             };
+            edges.watchdog.begin(Stretch::Pausing { pause_ms });
             edges.host.sleep(pause_ms);
         }
     }
 
     /// One status, its answer, and what follows from it.
     pub fn round(&mut self, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+        edges.watchdog.begin(Stretch::Working);
+        self.voice.guarded_by(edges.watchdog.report());
         let came_up = self.came_up(edges).unwrap_or_else(|failure| {
             // A server whose journal cannot be read must still be heard.
             self.fault = Some(failure.fault(None));
@@ -129,7 +141,14 @@ impl Agent {
         let inventory = (!self.surveyed).then(|| survey(edges));
         let record = self.home.journal.record();
         let (nonce, status) = self.voice.status(edges.host, record, standing, inventory);
-        let answer = edges.link.ask(&status)?;
+        self.heard_ms.get_or_insert(edges.host.uptime_ms());
+        edges.watchdog.begin(Stretch::Asking { controllers: self.character.controllers.len() });
+        let answer = edges.link.ask(&status);
+        edges.watchdog.begin(Stretch::Working);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.unanswered(error.into(), came_up, edges),
+        };
         self.surveyed = true;
         let accepted = self.home.journal.record().accepted;
         let directive = match believe(&answer, &self.voice, nonce, &self.trust, accepted) {
@@ -137,10 +156,11 @@ impl Agent {
             Err(refusal) => {
                 let failure = Failure::from(refusal);
                 self.refusal = Some(failure.fault(None));
-                return Err(failure);
+                return self.unanswered(failure, came_up, edges);
             }
         };
         self.refusal = None;
+        self.heard_ms = Some(edges.host.uptime_ms());
         if let Err(failure) = self.accept(&directive, edges) {
             self.fault = Some(failure.fault(None));
             return Err(failure);
@@ -184,6 +204,12 @@ impl Agent {
             if !is_wait {
                 record.failure = None;
             }
+            // Whatever becomes of this order, what it takes away is not booted without another.
+            record.withdrawn |= !matches!(message.order, Order::Boot { .. } | Order::Wait { .. });
+            // A wipe that is new was not carried out, whatever a target's root wrote here.
+            if matches!(message.order, Order::Wipe(_)) {
+                record.wiped = None;
+            }
         })?)
     }
 
@@ -208,6 +234,7 @@ impl Agent {
         match &directive.message().order {
             Order::Wait { after_ms } => Ok(Round::Again(wait_ms(*after_ms))),
             Order::Stay { reason } => self.stay(reason, edges),
+            Order::Wipe(wipe) => self.wipe(directive, wipe, edges),
             Order::Boot { sealed } => {
                 let seal = self.home.journal.record().seal.as_ref();
                 if seal.map(|seal| seal.generation) != Some(*sealed) {
@@ -215,16 +242,16 @@ impl Agent {
                         seal.map_or("nothing".into(), |s| format!("generation {}", s.generation));
                     return Err(Failure::NotSealed { wanted: *sealed, found });
                 }
-                self.depart(came_up, edges)
+                self.depart(came_up, false, edges)
             }
             Order::Purpose(purpose) => {
                 let sealed = self.home.journal.record().seal.as_ref().map(|seal| seal.generation);
                 // Sealed under this very order: it was carried out, and only leaving is left.
                 if sealed == Some(directive.message().generation) {
-                    return self.depart(came_up, edges);
+                    return self.depart(came_up, false, edges);
                 }
                 self.purpose(directive, purpose, edges)?;
-                self.depart(false, edges)
+                self.depart(false, false, edges)
             }
         }
     }
@@ -280,20 +307,21 @@ impl Agent {
         };
         let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
         let journal_disk = self.home.default.disk;
-        let mut on = Traveller {
-            edges,
-            journal: &mut self.home.journal,
-            journal_disk,
-            voice: &mut self.voice,
-            reached: &mut self.reached,
-        };
+        let (journal, voice) = (&mut self.home.journal, &mut self.voice);
+        let mut on = Traveller::new(edges, journal, journal_disk, voice, &mut self.reached);
         road::travel(plan, &mut on)?;
         Ok(())
     }
 
     /// Counts the departure and leaves. One that did not happen is not counted: a firmware that
     /// cannot be written to says nothing about the target.
-    fn depart(&mut self, came_up: bool, edges: &mut Edges<'_>) -> Result<Round, Failure> {
+    /// `alone` says that no controller ordered it.
+    fn depart(
+        &mut self,
+        came_up: bool,
+        alone: bool,
+        edges: &mut Edges<'_>,
+    ) -> Result<Round, Failure> {
         let Some(sealed) = Sealed::of(&self.home.journal) else {
             return Err(Failure::NotSealed { wanted: Default::default(), found: "nothing".into() });
         };
@@ -307,14 +335,21 @@ impl Agent {
         // Counted before it is armed: a departure that nobody counted could repeat for ever.
         self.home.journal.update(edges.disks[disk].as_mut(), |record| {
             record.staying = None;
+            record.withdrawn = false;
             record.failure = None;
             if let Some(seal) = &mut record.seal {
                 seal.departures = seal.departures.saturating_add(1);
                 seal.attempts = attempts;
+                seal.came_up |= came_up;
+                seal.alone = alone;
             }
         })?;
         let outcome = self.leave(&sealed, came_up, edges);
         if outcome.is_err() {
+            // It stays, so it is guarded as before.
+            if let Err(error) = edges.watchdog.arm(TIMEOUT_S) {
+                log::error!("{error}");
+            }
             if let Err(error) = boot::forget_target(edges.firmware) {
                 log::error!("{error}");
             }
@@ -339,6 +374,9 @@ impl Agent {
             // Once no method is left, the reason is why the last one did not leave.
             let armed = armed.map_err(|failure| not_left.take().unwrap_or(failure))?;
             let method = armed.method();
+            edges.watchdog.begin(Stretch::Leaving);
+            watchdog::hand_over(sealed.seal(), method, edges.watchdog)?;
+            self.voice.guarded_by(edges.watchdog.report());
             log::info!("target armed: leaving by {method:?}");
             self.tell(
                 edges,
@@ -407,6 +445,7 @@ fn order_words(order: &Order) -> String {
         }
         Order::Boot { sealed } => format!("boot the target of generation {sealed}"),
         Order::Stay { reason } => format!("stay in default: {reason}"),
+        Order::Wipe(wipe) => format!("wipe: {}", wipe.reason),
         Order::Wait { after_ms } => format!("wait {after_ms} ms"),
     }
 }

@@ -7,6 +7,8 @@ use thiserror::Error;
 
 /// Most controllers that one configuration may name.
 const CONTROLLERS: usize = 8;
+/// Patience of a configuration that states none.
+const PATIENCE_S: u64 = 15 * 60;
 /// Largest configuration accepted, in bytes.
 pub const CONFIG_BYTES: usize = 64 * 1024;
 
@@ -23,9 +25,16 @@ pub struct Config<N> {
     /// Shown to the controller until it has given a first order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_token: Option<String>,
+    /// After so many seconds without a controller the last good target is booted; 0 is never.
+    #[serde(default = "default_patience_s")]
+    pub patience_s: u64,
     /// How to bring the network up; what it holds is the agent's affair.
     #[serde(default)]
     pub network: N,
+}
+
+const fn default_patience_s() -> u64 {
+    PATIENCE_S
 }
 
 /// A configuration that cannot be used.

@@ -4,15 +4,23 @@
 
 use crate::edges::{DeviceError, Disk};
 
-/// Writes, flushes, and comes back once the disk gives the same bytes again.
+/// Writes, flushes, and comes back once the disk gives the same bytes again. What is there already is
+/// not written: should that write go elsewhere, nothing read here would tell, and what lies there may
+/// have been compared before.
 pub(crate) fn write(
     disk: &mut dyn Disk,
     offset_bytes: u64,
     bytes: &[u8],
 ) -> Result<(), DeviceError> {
-    disk.write(offset_bytes, bytes)?;
-    disk.flush()?;
     let mut found = vec![0; bytes.len()];
+    let is_there = disk.read(offset_bytes, &mut found).is_ok() && found == bytes;
+    if !is_there {
+        disk.write(offset_bytes, bytes)?;
+    }
+    disk.flush()?;
+    if is_there {
+        return Ok(());
+    }
     disk.read(offset_bytes, &mut found)?;
     if found == bytes {
         return Ok(());

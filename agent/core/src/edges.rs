@@ -2,10 +2,11 @@
 //! system calls, the simulator with a seed; the core cannot tell which. Nothing here decides, and
 //! every call may fail.
 
-use repave_protocol::{Guid, Inventory, Sha256};
+use repave_protocol::{Guid, Inventory, Sha256, WatchdogReport};
 use thiserror::Error;
 
 use crate::settings::Rendered;
+use crate::watchdog::Stretch;
 
 /// A device that did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -152,22 +153,36 @@ pub enum Work {
         /// no disk tears a block, and any disk may tear more. That block itself is not flushed.
         first_block_last: bool,
     },
-    /// Read from the disk past the cache into the buffer and digest it.
+    /// Read from the disk past the cache into the buffer, and look at the bytes.
     Read {
         /// Where on the disk.
         offset_bytes: u64,
         /// How many bytes.
         length_bytes: u32,
-        /// Whether the SHA-256 is wanted besides the CRC-32; it costs twenty times as much.
-        sha256: bool,
+        /// What is looked for.
+        look: Look,
     },
-    /// Make a range of the disk zero, writing only if it is not.
+    /// Make a range of the disk zero.
     Zero {
         /// Where on the disk.
         offset_bytes: u64,
         /// How many bytes.
         length_bytes: u32,
+        /// Read it first, and write only if it is not zero. Whoever knows that it is not spares
+        /// the read.
+        look_first: bool,
     },
+}
+
+/// What is looked for in bytes that were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Their CRC-32: whether they are what this run has checked and written.
+    Crc32,
+    /// Their SHA-256: whether they are an image's, whoever wrote them. Twenty times the work.
+    Sha256,
+    /// Whether all of them are zero.
+    Zero,
 }
 
 /// A job that ended.
@@ -189,13 +204,12 @@ pub enum Seen {
     },
     /// A write was accepted by the device.
     Wrote,
-    /// A read's bytes.
-    Read {
-        /// Their CRC-32 (IEEE).
-        crc32: u32,
-        /// Their digest, if it was wanted.
-        sha256: Option<Sha256>,
-    },
+    /// The CRC-32 (IEEE) of a read's bytes.
+    Crc32(u32),
+    /// The digest of a read's bytes.
+    Sha256(Sha256),
+    /// Whether all of a read's bytes are zero.
+    Zero(bool),
     /// A range is zero now.
     Zeroed {
         /// Whether a read past the cache found it so already, and nothing was written.
@@ -300,6 +314,32 @@ pub trait Power {
     fn reboot(&mut self) -> Result<(), PowerError>;
 }
 
+/// A watchdog that could not be armed or stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{device}: {operation}: {reason}")]
+pub struct WatchdogError {
+    /// What its driver calls it.
+    pub device: String,
+    /// `open`, `set time-out`, `stop`.
+    pub operation: &'static str,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// The hardware watchdog that was chosen, if there is one. Where there is none, nothing here fails.
+pub trait Watchdog {
+    /// What guards the server now.
+    fn report(&self) -> WatchdogReport;
+    /// A stretch begins, and the one before it has ended. Fed by a thread of its own until the
+    /// bound of the stretch has passed; whoever hangs, or calls nothing any more, starves it.
+    fn begin(&mut self, stretch: Stretch);
+    /// Arms it, or changes the time-out of one that is armed. It then runs on if this kernel is
+    /// left for another one, with nobody to feed it but that one.
+    fn arm(&mut self, timeout_s: u32) -> Result<(), WatchdogError>;
+    /// Stops it, and says why in later reports.
+    fn disarm(&mut self, reason: &'static str) -> Result<(), WatchdogError>;
+}
+
 /// Facts about the running system, time and chance.
 pub trait Host {
     /// Milliseconds since the kernel started; never goes back.
@@ -328,6 +368,8 @@ pub struct Edges<'a> {
     pub configurator: &'a mut dyn Configurator,
     /// The ways out.
     pub power: &'a mut dyn Power,
+    /// What resets the server if it hangs.
+    pub watchdog: &'a mut dyn Watchdog,
     /// Time, chance, facts.
     pub host: &'a mut dyn Host,
 }

@@ -7,12 +7,15 @@ use repave_protocol::{Blame, Fault, Generation, Refusal, Stage};
 use thiserror::Error;
 
 use crate::default_side::NoDefaultSide;
-use crate::edges::{BadCa, DeviceError, FirmwareError, LinkError, PowerError, SettingsError};
+use crate::edges::{
+    BadCa, DeviceError, FirmwareError, LinkError, PowerError, SettingsError, WatchdogError,
+};
 use crate::gpt::GptError;
 use crate::image::ImageError;
 use crate::journal::JournalError;
 use crate::plan::PlanError;
 use crate::transfer::TransferError;
+use crate::wipe::WipeError;
 
 /// Why a round ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -47,6 +50,9 @@ pub enum Failure {
     /// Chunks could not be fetched, written or read back.
     #[error("transfer failed")]
     Transfer(#[from] TransferError),
+    /// A wipe did not come to its end.
+    #[error("wipe failed")]
+    Wipe(#[from] WipeError),
     /// Settings could not be written or verified.
     #[error("settings failed")]
     Settings(#[from] SettingsError),
@@ -56,6 +62,9 @@ pub enum Failure {
     /// The server could not leave.
     #[error("leaving failed")]
     Power(#[from] PowerError),
+    /// A watchdog that would reset a target which does not feed it.
+    #[error("watchdog failed")]
+    Watchdog(#[from] WatchdogError),
     /// `boot` names a target that is not there.
     #[error("no target is sealed under generation {wanted}; sealed is {found}")]
     NotSealed {
@@ -83,6 +92,7 @@ impl Failure {
             Self::Link(_) => Blame::Network,
             Self::Refused(_)
             | Self::Trust(_)
+            | Self::Wipe(WipeError::Disk(_))
             | Self::Plan(PlanError::Settings(_))
             | Self::NotSealed { .. } => Blame::Controller,
             Self::Plan(
@@ -107,9 +117,11 @@ impl Failure {
             | Self::Device(_)
             | Self::Gpt(_)
             | Self::Transfer(_)
+            | Self::Wipe(_)
             | Self::Settings(_)
             | Self::Firmware(_)
-            | Self::Power(_) => Blame::Device,
+            | Self::Power(_)
+            | Self::Watchdog(_) => Blame::Device,
         }
     }
 
@@ -133,9 +145,16 @@ impl Failure {
                 TransferError::Index(error) => image_code(error),
                 TransferError::OutOfTurn { .. } | TransferError::NoPlace { .. } => "agent",
             },
+            Self::Wipe(error) => match error {
+                WipeError::Disk(error) => plan_code(error),
+                WipeError::Gpt(_) => "partition-table",
+                WipeError::Device { .. } => "disk",
+                WipeError::NotZero { .. } => "not-zero",
+            },
             Self::Settings(_) => "settings",
             Self::Firmware(_) => "firmware",
             Self::Power(_) => "power",
+            Self::Watchdog(_) => "watchdog",
             Self::NotSealed { .. } => "not-sealed",
             Self::NotUp { .. } => "target-not-up",
         }

@@ -63,7 +63,7 @@ impl Home {
             // may be gone from the disk already, and the server would never speak.
             Err(error) => log::error!("{}: identity: {error}", disk.facts().name),
         }
-        if let Err(error) = ensure_default(firmware, &default) {
+        if let Err(error) = ensure_default(firmware, &default.default) {
             // Booting from \EFI\BOOT\BOOTX64.EFI needs no entry: say so, and go on.
             log::warn!("boot entry of the default side: {error}");
         }
@@ -81,7 +81,7 @@ impl Home {
     ) -> Result<(), Failure> {
         if self.default.assume(self.journal.record().identity, disk)? {
             // The entry names the partition by its GUID.
-            ensure_default(firmware, &self.default)?;
+            ensure_default(firmware, &self.default.default)?;
         }
         Ok(())
     }
@@ -120,7 +120,11 @@ fn first_boot(
         purposing: None,
         seal: None,
         unsealed: Vec::new(),
+        written: Vec::new(),
+        wiping: None,
+        wiped: None,
         staying: None,
+        withdrawn: false,
         failure: None,
     };
     let mut journal = Journal::create(default.journal(), record);

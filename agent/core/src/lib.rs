@@ -5,6 +5,7 @@
 //! The core never opens a file, reads a clock or draws a random number.
 
 pub mod agent;
+pub mod alone;
 mod answer;
 mod backoff;
 pub mod boot;
@@ -26,3 +27,5 @@ pub mod settings;
 mod survey;
 pub mod transfer;
 pub mod trust;
+pub mod watchdog;
+pub mod wipe;

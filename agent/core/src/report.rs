@@ -2,8 +2,8 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
-    TrustDocument, seal,
+    Coverage, Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
+    TrustDocument, WatchdogReport, seal,
 };
 
 use crate::edges::{Host, Link};
@@ -19,6 +19,7 @@ pub struct Voice {
     sequence: u64,
     trust: u64,
     join_token: Option<String>,
+    watchdog: Option<WatchdogReport>,
 }
 
 impl Voice {
@@ -31,12 +32,17 @@ impl Voice {
         join_token: Option<String>,
     ) -> Self {
         let (pool, trust) = (trust.pool.clone(), trust.version);
-        Self { pool, key, boot, side, sequence: 0, trust, join_token }
+        Self { pool, key, boot, side, sequence: 0, trust, join_token, watchdog: None }
     }
 
     /// From now on it goes by another trust document.
     pub(crate) const fn goes_by(&mut self, trust: &TrustDocument) {
         self.trust = trust.version;
+    }
+
+    /// What guards the server from now on.
+    pub(crate) fn guarded_by(&mut self, watchdog: WatchdogReport) {
+        self.watchdog = Some(watchdog);
     }
 
     /// Who speaks.
@@ -76,9 +82,12 @@ impl Voice {
                 version: seal.version,
                 manifest: seal.manifest,
                 attempts: seal.attempts,
+                alone: seal.alone,
             }),
+            wiped: record.wiped.clone().filter(Coverage::is_within_limits),
             standing,
             uptime_ms: host.uptime_ms(),
+            watchdog: self.watchdog.clone(),
             inventory,
             default_partition: host.default_partition(),
             join_token: self.join_token.clone().filter(|_| record.accepted.is_none()),

@@ -1,16 +1,15 @@
 //! The agent inside a running target: it says that the target is up, and takes the server home
 //! when an order makes it something else. It changes nothing but its own slot of the journal, and
-//! the boot order, where the target's own system no longer lets default come first.
+//! the firmware's boot order where the target left default not first.
 
 use repave_protocol::{
-    Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified,
+    Directive, Fault, Load, Nonce, Order, Side, Standing, TrustDocument, Verified, WatchdogReport,
 };
 
 use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
-use crate::boot::ensure_default;
-use crate::default_side::DefaultSide;
-use crate::edges::{Disk, Firmware, Host, Link, Power};
+use crate::boot::WayHome;
+use crate::edges::{Disk, Host, Link, Power};
 use crate::failure::Failure;
 use crate::gpt::Table;
 use crate::journal::{Accepted, Journal, Place, Record, UpRecord, write_up};
@@ -25,14 +24,16 @@ const REPORT_MS: u64 = 5_000;
 pub struct Surroundings<'a> {
     /// The network.
     pub link: &'a mut dyn Link,
-    /// Firmware variables; a target may have none.
-    pub firmware: &'a mut dyn Firmware,
     /// The way back.
     pub power: &'a mut dyn Power,
     /// Time and chance.
     pub host: &'a mut dyn Host,
     /// How busy the target is.
     pub load: &'a mut dyn FnMut() -> Load,
+    /// What guards the target.
+    pub watchdog: &'a mut dyn FnMut() -> WatchdogReport,
+    /// The firmware's boot order, where there is one.
+    pub home: Option<WayHome<'a>>,
 }
 
 /// The resident of a target.
@@ -41,14 +42,14 @@ pub struct Resident {
     trust: TrustDocument,
     record: Record,
     voice: Voice,
-    /// The way back, if it could be seen when this resident arrived.
-    default: Option<DefaultSide>,
     /// The last order heard; the journal keeps only what the default side accepted.
     accepted: Option<Accepted>,
     /// Why the last answer was not believed or not obeyed; told until one is.
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
     surveyed: bool,
+    /// Why the boot order cannot be kept, as it was last logged.
+    lost: Option<String>,
 }
 
 /// Finds the journal of the state partition that the configuration names.
@@ -75,13 +76,10 @@ impl Resident {
         config: ResidentConfig,
         trust: Verified<TrustDocument>,
         (place, journal): (Place, &Journal),
-        disks: &mut [Box<dyn Disk + '_>],
+        disk: &mut dyn Disk,
         boot: Nonce,
     ) -> Result<Self, Failure> {
         let record = journal.record().clone();
-        let default = DefaultSide::find(disks, Some(record.identity[1]));
-        let default = default.inspect_err(|error| log::warn!("default side: {error}")).ok();
-        let disk = disks[place.disk].as_mut();
         // Only for the target that this resident was put into: an old one may still be about.
         if let Some(seal) = record.seal.as_ref().filter(|s| s.generation == config.generation) {
             let up = UpRecord { generation: seal.generation, departure: seal.departures };
@@ -90,18 +88,16 @@ impl Resident {
         let voice = Voice::new(trust.message(), journal.device_key(), boot, Side::Target, None);
         let accepted = record.accepted;
         let trust = trust.into_message();
-        let (refusal, surveyed) = (None, false);
-        Ok(Self { config, trust, record, voice, default, accepted, refusal, surveyed })
-    }
-
-    /// Puts default first in the boot order, as every boot into default does. A target's own system
-    /// may have put itself there, and then the reset on the way home would lead back into it.
-    fn lead_home(&self, firmware: &mut dyn Firmware) {
-        if let Some(default) = &self.default
-            && let Err(error) = ensure_default(firmware, default)
-        {
-            log::warn!("boot entry of the default side: {error}");
-        }
+        Ok(Self {
+            config,
+            trust,
+            record,
+            voice,
+            accepted,
+            refusal: None,
+            surveyed: false,
+            lost: None,
+        })
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -126,14 +122,13 @@ impl Resident {
 
     /// One report. `None` once the server is on its way home.
     pub fn round(&mut self, around: &mut Surroundings<'_>) -> Result<Option<u64>, Failure> {
+        self.keep_way_home(around);
         let standing = match &self.refusal {
             Some(fault) => Standing::Failed { fault: fault.clone() },
             None => Standing::Up { load: (around.load)() },
         };
+        self.voice.guarded_by((around.watchdog)());
         let inventory = (!self.surveyed).then(|| around.host.inventory());
-        if !self.surveyed {
-            self.lead_home(around.firmware);
-        }
         let (nonce, status) = self.voice.status(around.host, &self.record, standing, inventory);
         let answer = around.link.ask(&status)?;
         self.surveyed = true;
@@ -150,7 +145,7 @@ impl Resident {
             Order::Wait { after_ms } => return Ok(Some(wait_ms(*after_ms))),
             Order::Purpose(_) => message.generation != self.config.generation,
             Order::Boot { sealed } => *sealed != self.config.generation,
-            Order::Stay { .. } => true,
+            Order::Stay { .. } | Order::Wipe(_) => true,
         };
         if !other_purpose {
             return Ok(Some(REPORT_MS));
@@ -158,9 +153,29 @@ impl Resident {
         log::info!("generation {}: going back to the default side", message.generation);
         self.voice.tell(around.link, around.host, &self.record, Standing::Returning);
         around.link.settle();
-        self.lead_home(around.firmware);
+        self.keep_way_home(around);
         around.power.reboot()?;
         Ok(None)
+    }
+
+    /// Default first in BootOrder. What keeps it from that is told once: the target serves on.
+    fn keep_way_home(&mut self, around: &mut Surroundings<'_>) {
+        let Some(home) = &mut around.home else {
+            return;
+        };
+        let lost = match home.keep() {
+            Ok(changed) => {
+                if changed {
+                    log::warn!("BootOrder did not begin with the default side; now it does");
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = lost.as_ref().filter(|reason| Some(*reason) != self.lost.as_ref()) {
+            log::warn!("the next reset may not lead home: {reason}");
+        }
+        self.lost = lost;
     }
 
     /// Believes an answer, and takes what it brings along. In memory only: the default side keeps it

@@ -3,6 +3,7 @@
 //! the configurator's.
 
 use repave_image::SettingsPolicy;
+use repave_protocol::limits::WATCHDOG_S;
 use repave_protocol::{InterfaceSettings, Settings, SettingsFile};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -13,6 +14,8 @@ use repave_protocol::{Generation, Guid, PoolId, PublicKey};
 pub const RESIDENT_BINARY: &str = "/usr/lib/repave/repave-agent";
 /// The resident's configuration in a target.
 pub const RESIDENT_CONFIG: &str = "/etc/repave/resident.json";
+/// Read by systemd before it starts anything (systemd-system.conf(5)).
+const WATCHDOG_DROP_IN: &str = "/etc/systemd/system.conf.d/05-repave-watchdog.conf";
 const RESIDENT_UNIT: &str = "/etc/systemd/system/repave-resident.service";
 const RESIDENT_WANTED: &str = "/etc/systemd/system/multi-user.target.wants/repave-resident.service";
 /// Longest path that settings may write, in bytes; far below every file system's limit.
@@ -114,6 +117,13 @@ pub fn render(
     }
     for interface in &settings.network {
         files.push(network_unit(interface)?);
+    }
+    if let Some(timeout_s) = settings.watchdog_s {
+        if !WATCHDOG_S.contains(&timeout_s) {
+            return Err(BadSettings::Value { field: "watchdog_s", value: timeout_s.to_string() });
+        }
+        let lines = format!("[Manager]\nRuntimeWatchdogSec={timeout_s}\n");
+        files.push(text(WATCHDOG_DROP_IN, 0o644, lines));
     }
     if let Some(config) = resident {
         files.extend(resident_files(config));
@@ -277,6 +287,21 @@ mod tests {
         };
         let settings = Settings { network: vec![interface], ..Settings::default() };
         check(&settings, field("network", "10.0.0.1/24\n[Route]"));
+    }
+
+    #[test]
+    fn a_watchdog_is_fed_by_systemd_within_the_limits_of_the_hardware() {
+        let fed = |timeout_s| Settings { watchdog_s: Some(timeout_s), ..Settings::default() };
+        let files = render(&fed(180), Some(&policy()), None).unwrap();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        assert_eq!(file.path, "/etc/systemd/system.conf.d/05-repave-watchdog.conf");
+        assert_eq!(file.content, Content::Bytes(b"[Manager]\nRuntimeWatchdogSec=180\n".to_vec()));
+        for timeout_s in [0, 29, 601] {
+            let value = timeout_s.to_string();
+            check(&fed(timeout_s), Err(BadSettings::Value { field: "watchdog_s", value }));
+        }
+        // An image without settings has no feeder, whatever the directive says.
+        assert_eq!(render(&fed(180), None, None), Err(BadSettings::NotTaken));
     }
 
     #[test]

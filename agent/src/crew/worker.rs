@@ -4,18 +4,22 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use repave_core::edges::{Completion, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError};
+use repave_core::edges::{
+    Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError,
+};
 use repave_protocol::Sha256;
 use repave_sys::AlignedBuffer;
 use zstd::bulk::Decompressor;
 
-use crate::direct_file::DirectFile;
+use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
 use crate::http::{Http, blob_url};
+
+use super::queue::{Queue, Taken};
 
 /// What the threads of one crew have in common.
 pub(super) struct Shared {
@@ -32,54 +36,134 @@ pub(super) struct Shared {
 /// One thread's own things.
 pub(super) struct Worker {
     shared: Arc<Shared>,
-    /// The frame as it was fetched; grows once, to at most `stored_most_bytes`.
-    stored: Vec<u8>,
+    /// Made once: it takes more time to make than to use for a chunk.
+    inflate: Option<Decompressor<'static>>,
 }
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, stored: Vec::new() }
+        Self { shared, inflate: None }
     }
 
     /// Works until the queue is closed.
-    pub(super) fn run(mut self, queue: &Mutex<Receiver<Job>>, done: &Sender<Completion>) {
-        loop {
-            // The lock is held while waiting: the others then wait for the lock instead.
-            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Job { slot, work }) = job else { return };
-            if self.shared.stopping.load(Ordering::Acquire) {
-                return;
-            }
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(slot, &work)));
-            let outcome = outcome.unwrap_or_else(|panic| Err(self.panicked(&work, &*panic)));
-            if done.send(Completion { slot, outcome }).is_err() {
+    pub(super) fn run(mut self, queue: &Queue, done: &Sender<Completion>) {
+        while let Some(taken) = queue.take() {
+            let is_reaped = match taken {
+                Taken::One(Job { slot, work }) => {
+                    let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(slot, &work)));
+                    let outcome =
+                        outcome.unwrap_or_else(|panic| Err(self.panicked(&work, &*panic)));
+                    done.send(Completion { slot, outcome }).is_ok()
+                }
+                Taken::Run(jobs) => {
+                    let is_reaped = self.fetch_run(&jobs, done);
+                    queue.ran();
+                    is_reaped
+                }
+            };
+            if !is_reaped || self.shared.stopping.load(Ordering::Acquire) {
                 return;
             }
         }
     }
 
+    /// Fetches, inflates and digests every chunk of a run. What fails before its turn has come fails
+    /// for the same reason as the one whose turn it was. Returns whether anybody reaps.
+    fn fetch_run(&mut self, jobs: &[Job], done: &Sender<Completion>) -> bool {
+        let mut next = 0;
+        let mut is_reaped = true;
+        let mut complete = |next: &mut usize, outcome| {
+            let slot = jobs[*next].slot;
+            *next += 1;
+            is_reaped &= done.send(Completion { slot, outcome }).is_ok();
+        };
+        let fetched = catch_unwind(AssertUnwindSafe(|| {
+            self.fetch(jobs, &mut |worker, frame| {
+                let Some(job) = jobs.get(next) else { return };
+                complete(&mut next, worker.take_in(job, frame));
+            })
+        }));
+        let failure = match fetched {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error),
+            Err(panic) => jobs.get(next).map(|job| self.panicked(&job.work, &*panic)),
+        };
+        while next < jobs.len() {
+            let missing = || misuse(&self.shared, &jobs[next].work, "it was passed over".into());
+            let error = failure.clone().unwrap_or_else(missing);
+            complete(&mut next, Err(error));
+        }
+        is_reaped
+    }
+
+    /// Gets the frames of a run with one request.
+    fn fetch(
+        &mut self,
+        jobs: &[Job],
+        each: &mut dyn FnMut(&mut Self, &[u8]),
+    ) -> Result<(), WorkError> {
+        let [Job { work: Work::Fetch { source, pack, offset_bytes, pause_ms, .. }, .. }, ..] = jobs
+        else {
+            return Ok(());
+        };
+        let url = blob_url(source, pack);
+        let fault = |reason| WorkError::Source(LinkError { peer: url.clone(), reason });
+        let most = self.shared.stored_most_bytes;
+        let mut lengths = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let Work::Fetch { stored_bytes, .. } = job.work else { continue };
+            if stored_bytes as usize > most {
+                let reason =
+                    format!("a frame of {stored_bytes} bytes; a chunk's has at most {most}");
+                return Err(fault(reason));
+            }
+            lengths.push(stored_bytes as usize);
+        }
+        self.pause(*pause_ms);
+        let http = Arc::clone(&self.shared.http);
+        http.get_pieces(&url, *offset_bytes, &lengths, &mut |frame| each(self, frame))
+            .map_err(WorkError::Source)
+    }
+
+    /// Inflates a frame into its job's buffer.
+    fn take_in(&mut self, job: &Job, frame: &[u8]) -> Result<Seen, WorkError> {
+        let shared = Arc::clone(&self.shared);
+        let mut buffer = buffer(&shared, job.slot, &job.work)?;
+        let (_, _, length_bytes) = extent(&job.work);
+        let Work::Fetch { source, pack, offset_bytes, .. } = &job.work else {
+            return Err(misuse(&shared, &job.work, "it is no fetch".into()));
+        };
+        self.inflate(frame, &mut buffer[..length_bytes]).map_err(|reason| {
+            let reason = format!("frame at byte {offset_bytes} {reason}");
+            WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+        })
+    }
+
+    fn inflate(&mut self, frame: &[u8], plain: &mut [u8]) -> Result<Seen, String> {
+        let inflate = match &mut self.inflate {
+            Some(inflate) => inflate,
+            None => {
+                let made = Decompressor::new().map_err(|error| error.to_string())?;
+                self.inflate.insert(made)
+            }
+        };
+        let inflated = inflate
+            .decompress_to_buffer(frame, plain)
+            .map_err(|error| format!("does not inflate: {error}"))?;
+        if inflated != plain.len() {
+            return Err(format!("inflates to {inflated} bytes instead of {}", plain.len()));
+        }
+        Ok(Seen::Fetched { sha256: Sha256::of(plain) })
+    }
+
     fn perform(&mut self, slot: Slot, work: &Work) -> Result<Seen, WorkError> {
         let shared = Arc::clone(&self.shared);
         let file = &shared.file;
-        let (operation, offset_bytes, length_bytes) = extent(work);
-        let misuse = |reason: String| {
-            WorkError::Device(file.error(operation, offset_bytes, length_bytes, reason))
-        };
-        let Some(buffer) = shared.buffers.get(slot.0) else {
-            return Err(misuse(format!("there is no buffer number {}", slot.0)));
-        };
-        // A panic while it was held left bytes in it, and the next job overwrites them.
-        let mut buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffer_bytes = buffer.len();
-        let Some(bytes) = buffer.get_mut(..length_bytes) else {
-            return Err(misuse(format!("a buffer holds {buffer_bytes} bytes")));
-        };
+        let (_, offset_bytes, length_bytes) = extent(work);
+        let mut buffer = buffer(&shared, slot, work)?;
+        let bytes = &mut buffer[..length_bytes];
         match work {
-            Work::Fetch { source, pack, offset_bytes, stored_bytes, pause_ms, .. } => {
-                self.pause(*pause_ms);
-                self.fetch(&blob_url(source, pack), *offset_bytes, *stored_bytes as usize, bytes)
-                    .map_err(WorkError::Source)
-            }
+            Work::Fetch { .. } => Err(misuse(&shared, work, "a fetch goes in a run".into())),
             Work::Write { first_block_last, .. } => {
                 let written = match first_block_last {
                     true => write_first_block_last(file, offset_bytes, bytes),
@@ -88,45 +172,19 @@ impl Worker {
                 written.map_err(WorkError::Device)?;
                 Ok(Seen::Wrote)
             }
-            Work::Read { sha256, .. } => {
+            Work::Read { look, .. } => {
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
-                let sha256 = sha256.then(|| Sha256::of(bytes));
-                Ok(Seen::Read { crc32: crc32fast::hash(bytes), sha256 })
+                Ok(match look {
+                    Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
+                    Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
+                    Look::Zero => Seen::Zero(is_zero(bytes)),
+                })
             }
-            Work::Zero { .. } => {
-                let already = zero(file, offset_bytes, bytes).map_err(WorkError::Device)?;
-                Ok(Seen::Zeroed { already })
+            Work::Zero { look_first, .. } => {
+                let already = zero(file, offset_bytes, bytes, *look_first);
+                Ok(Seen::Zeroed { already: already.map_err(WorkError::Device)? })
             }
         }
-    }
-
-    fn fetch(
-        &mut self,
-        url: &str,
-        offset_bytes: u64,
-        stored_bytes: usize,
-        plain: &mut [u8],
-    ) -> Result<Seen, LinkError> {
-        let fault = |reason: String| LinkError { peer: url.into(), reason };
-        let most = self.shared.stored_most_bytes;
-        if stored_bytes > most {
-            let reason = format!("a frame of {stored_bytes} bytes; a chunk's has at most {most}");
-            return Err(fault(reason));
-        }
-        self.stored.resize(stored_bytes, 0);
-        self.shared.http.get_range(url, offset_bytes, &mut self.stored)?;
-        let inflated = Decompressor::new()
-            .and_then(|mut inflate| inflate.decompress_to_buffer(&self.stored, plain))
-            .map_err(|error| {
-                fault(format!("frame at byte {offset_bytes} does not inflate: {error}"))
-            })?;
-        if inflated != plain.len() {
-            return Err(fault(format!(
-                "frame at byte {offset_bytes} inflates to {inflated} bytes instead of {}",
-                plain.len()
-            )));
-        }
-        Ok(Seen::Fetched { sha256: Sha256::of(plain) })
     }
 
     /// Waits, but not for what nobody will reap: stopping unparks the thread.
@@ -157,6 +215,29 @@ impl Worker {
     }
 }
 
+/// The buffer of a job, which holds as much as the job needs. A panic while it was held left bytes in
+/// it, and the next job overwrites them.
+fn buffer<'a>(
+    shared: &'a Shared,
+    slot: Slot,
+    work: &Work,
+) -> Result<MutexGuard<'a, AlignedBuffer>, WorkError> {
+    let Some(buffer) = shared.buffers.get(slot.0) else {
+        return Err(misuse(shared, work, format!("there is no buffer number {}", slot.0)));
+    };
+    let buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, _, length_bytes) = extent(work);
+    if length_bytes > buffer.len() {
+        return Err(misuse(shared, work, format!("a buffer holds {} bytes", buffer.len())));
+    }
+    Ok(buffer)
+}
+
+fn misuse(shared: &Shared, work: &Work, reason: String) -> WorkError {
+    let (operation, offset_bytes, length_bytes) = extent(work);
+    WorkError::Device(shared.file.error(operation, offset_bytes, length_bytes, reason))
+}
+
 /// What the job is called, where on the disk it is, and how much of its buffer it uses. A fetch
 /// touches no disk.
 fn extent(work: &Work) -> (&'static str, u64, usize) {
@@ -168,7 +249,9 @@ fn extent(work: &Work) -> (&'static str, u64, usize) {
         Work::Read { offset_bytes, length_bytes, .. } => {
             ("read", offset_bytes, length_bytes as usize)
         }
-        Work::Zero { offset_bytes, length_bytes } => ("zero", offset_bytes, length_bytes as usize),
+        Work::Zero { offset_bytes, length_bytes, .. } => {
+            ("zero", offset_bytes, length_bytes as usize)
+        }
     }
 }
 
@@ -188,14 +271,23 @@ fn write_first_block_last(
 }
 
 /// Makes the range zero; says whether it was so already. Reading first spares the medium a write
-/// that changes nothing, and a discard would not promise zeroes.
-fn zero(file: &DirectFile, offset_bytes: u64, buffer: &mut [u8]) -> Result<bool, DeviceError> {
-    file.read(offset_bytes, buffer)?;
-    if is_zero(buffer) {
+/// that changes nothing, and a discard would not promise zeroes. The first block says mostly enough.
+/// What cannot be read is written: a disk may mend a bad block by that.
+fn zero(
+    file: &DirectFile,
+    offset_bytes: u64,
+    buffer: &mut [u8],
+    look_first: bool,
+) -> Result<bool, DeviceError> {
+    let probe_bytes = buffer.len().min(ALIGNMENT_BYTES);
+    let is_zero_in = |part: &mut [u8]| file.read(offset_bytes, part).is_ok() && is_zero(part);
+    if look_first && is_zero_in(&mut buffer[..probe_bytes]) && is_zero_in(buffer) {
         return Ok(true);
     }
-    buffer.fill(0);
-    file.write(offset_bytes, buffer)?;
+    if !file.zero_out(offset_bytes, buffer.len()) {
+        buffer.fill(0);
+        file.write(offset_bytes, buffer)?;
+    }
     Ok(false)
 }
 

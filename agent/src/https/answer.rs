@@ -115,12 +115,8 @@ pub(super) fn read_at_most(
     Ok(bytes)
 }
 
-/// Fills `into` from a body that must end with it.
-pub(super) fn read_exactly(
-    body: &mut impl Read,
-    into: &mut [u8],
-    limit: Duration,
-) -> Result<(), Fault> {
+/// Fills `into` from a body that goes on at least so far.
+pub(super) fn fill(body: &mut dyn Read, into: &mut [u8], limit: Duration) -> Result<(), Fault> {
     let expected_bytes = Some(into.len() as u64);
     let mut received = 0;
     while received < into.len() {
@@ -133,11 +129,19 @@ pub(super) fn read_exactly(
             Err(error) => return Err(of_body(error, received, expected_bytes, limit)),
         }
     }
-    // Reading the end also gives the connection back, to be used again.
+    Ok(())
+}
+
+/// Reads the end of a body of `length_bytes`, which also gives the connection back, to be used again.
+pub(super) fn expect_end(
+    body: &mut dyn Read,
+    length_bytes: u64,
+    limit: Duration,
+) -> Result<(), Fault> {
     match body.read(&mut [0]) {
         Ok(0) => Ok(()),
-        Ok(_) => Err(Fault::Long { limit_bytes: into.len() as u64 }),
-        Err(error) => Err(of_body(error, received, expected_bytes, limit)),
+        Ok(_) => Err(Fault::Long { limit_bytes: length_bytes }),
+        Err(error) => Err(of_body(error, length_bytes as usize, Some(length_bytes), limit)),
     }
 }
 
@@ -195,7 +199,7 @@ mod tests {
 
     use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{Expected, check_head, clean, read_at_most, read_exactly, read_problem};
+    use super::{Expected, check_head, clean, expect_end, fill, read_at_most, read_problem};
 
     const RANGE: Expected = Expected::Range { first: 10, last: 19 };
     const WHOLE: Expected = Expected::Whole { max_bytes: 100 };
@@ -259,7 +263,9 @@ mod tests {
         let limit = Duration::from_secs(1);
         let exactly = |mut body: &[u8]| {
             let mut into = [0; 4];
-            read_exactly(&mut body, &mut into, limit).map(|()| into).map_err(|e| e.to_string())
+            let filled = fill(&mut body, &mut into, limit);
+            let ended = filled.and_then(|()| expect_end(&mut body, 4, limit));
+            ended.map(|()| into).map_err(|e| e.to_string())
         };
         assert_eq!(exactly(b"abcd"), Ok(*b"abcd"));
         assert_eq!(exactly(b"abc"), Err("the body ended after 3 bytes of 4".to_owned()));

@@ -28,11 +28,13 @@ pub use self::error::{Fault, HttpError, SetupError};
 
 /// Header bytes of an answer at most.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Buffers of each connection; a chunk passes through in pieces of this size.
-const BUFFER_BYTES: usize = 32 * 1024;
+/// Buffer of each connection for what is sent.
+const OUTPUT_BUFFER_BYTES: usize = 32 * 1024;
+/// Buffer of each connection for what comes; chunks pass through in pieces of this size.
+const INPUT_BUFFER_BYTES: usize = 128 * 1024;
 /// Connections kept for the next request, in all and to one host: one for each worker that
 /// transfers, and one for the controller.
-const MAX_IDLE_CONNECTIONS: usize = 10;
+const MAX_IDLE_CONNECTIONS: usize = 17;
 /// A kept connection is not used again after this; servers and NATs drop idle ones silently.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(25);
 
@@ -71,6 +73,14 @@ impl Client {
     pub fn new(ca_pem: &[u8], timeouts: Timeouts) -> Result<Self, SetupError> {
         let agent = Arc::new(RwLock::new(agent(ca_pem, timeouts)?));
         Ok(Self { agent, timeouts })
+    }
+
+    /// A client that trusts nobody: https fails, http serves.
+    pub fn plain(timeouts: Timeouts) -> Self {
+        let connector = ().chain(TcpConnector::default());
+        let config = config(timeouts);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+        Self { agent: Arc::new(RwLock::new(agent)), timeouts }
     }
 
     /// Trusts the CA certificates in `ca_pem` and no others, from the next request on; this client
@@ -122,18 +132,51 @@ impl Client {
         offset_bytes: u64,
         into: &mut [u8],
     ) -> Result<(), HttpError> {
-        if into.is_empty() {
+        self.read_range(url, offset_bytes, into.len() as u64, &mut |body, limit| {
+            answer::fill(body, into, limit)
+        })
+    }
+
+    /// Gets the bytes from `offset_bytes` on in pieces of `lengths` with one request, and gives each
+    /// to `each` when it is whole. After an error the pieces that it was not given are missing.
+    pub fn get_pieces(
+        &self,
+        url: &str,
+        offset_bytes: u64,
+        lengths: &[usize],
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), HttpError> {
+        let length_bytes = lengths.iter().map(|length| *length as u64).sum();
+        let mut piece = vec![0; lengths.iter().copied().max().unwrap_or(0)];
+        self.read_range(url, offset_bytes, length_bytes, &mut |body, limit| {
+            for length in lengths {
+                answer::fill(body, &mut piece[..*length], limit)?;
+                each(&piece[..*length]);
+            }
+            Ok(())
+        })
+    }
+
+    /// Gets a range, whose body `take` reads to its end.
+    fn read_range(
+        &self,
+        url: &str,
+        offset_bytes: u64,
+        length_bytes: u64,
+        take: &mut dyn FnMut(&mut dyn Read, Duration) -> Result<(), Fault>,
+    ) -> Result<(), HttpError> {
+        if length_bytes == 0 {
             return Ok(());
         }
         let mut exchange = || {
-            let len_bytes = into.len() as u64;
-            let last = offset_bytes.checked_add(len_bytes - 1).ok_or(Fault::RangeOverflow)?;
+            let last = offset_bytes.checked_add(length_bytes - 1).ok_or(Fault::RangeOverflow)?;
             let range = format!("bytes={offset_bytes}-{last}");
-            let limit = range_limit(self.timeouts.transfer, len_bytes);
+            let limit = range_limit(self.timeouts.transfer, length_bytes);
             let response = self.send_get(url, Some(range), limit)?;
             let expected = Expected::Range { first: offset_bytes, last };
             let mut reader = reader(response, expected, limit)?;
-            answer::read_exactly(&mut reader, into, limit)
+            take(&mut reader, limit)?;
+            answer::expect_end(&mut reader, length_bytes, limit)
         };
         exchange().map_err(|fault| HttpError::new(url, fault))
     }
@@ -155,8 +198,12 @@ impl Client {
 }
 
 fn agent(ca_pem: &[u8], timeouts: Timeouts) -> Result<Agent, SetupError> {
-    let tls = TlsConnector::new(ca_pem)?;
-    let config = Config::builder()
+    let connector = ().chain(TcpConnector::default()).chain(TlsConnector::new(ca_pem)?);
+    Ok(Agent::with_parts(config(timeouts), connector, DefaultResolver::default()))
+}
+
+fn config(timeouts: Timeouts) -> Config {
+    Config::builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -164,16 +211,14 @@ fn agent(ca_pem: &[u8], timeouts: Timeouts) -> Result<Agent, SetupError> {
         .accept_encoding("identity")
         .user_agent(concat!("repave-agent/", env!("CARGO_PKG_VERSION")))
         .max_response_header_size(MAX_HEADER_BYTES)
-        .input_buffer_size(BUFFER_BYTES)
-        .output_buffer_size(BUFFER_BYTES)
+        .input_buffer_size(INPUT_BUFFER_BYTES)
+        .output_buffer_size(OUTPUT_BUFFER_BYTES)
         .max_idle_connections(MAX_IDLE_CONNECTIONS)
         .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
         .max_idle_age(MAX_IDLE_AGE)
         .timeout_resolve(Some(timeouts.connect))
         .timeout_connect(Some(timeouts.connect))
-        .build();
-    let connector = ().chain(TcpConnector::default()).chain(tls);
-    Ok(Agent::with_parts(config, connector, DefaultResolver::default()))
+        .build()
 }
 
 /// How long a range of `length_bytes` may take.

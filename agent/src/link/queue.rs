@@ -106,14 +106,14 @@ impl Waiting {
     }
 }
 
-/// Whether a sealed status only says how far a purposing is; the next one says more.
+/// Whether a sealed status only says how far a purposing or a wipe is; the next one says more.
 fn is_progress(status: &[u8]) -> bool {
     let standing = serde_json::from_slice::<Envelope>(status)
         .ok()
         .and_then(|envelope| STANDARD.decode(envelope.payload).ok())
         .and_then(|payload| serde_json::from_slice::<Status>(&payload).ok())
         .map(|status| status.standing);
-    matches!(standing, Some(Standing::Purposing { .. }))
+    matches!(standing, Some(Standing::Purposing { .. } | Standing::Wiping { .. }))
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use repave_protocol::{
-        Generation, Nonce, ServerId, Side, SigningKey, Stage, Standing, Status, seal,
+        Generation, Nonce, ServerId, Side, SigningKey, Stage, Standing, Status, WipePass, seal,
     };
 
     use super::{QUEUE_LENGTH, Queue, is_progress};
@@ -148,8 +148,10 @@ mod tests {
             agent: "0.1.0".into(),
             generation: Some(Generation(1)),
             seal: None,
+            wiped: None,
             standing,
             uptime_ms: 1,
+            watchdog: None,
             inventory: None,
             default_partition: None,
             trust: None,
@@ -203,8 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn only_purposing_is_progress() {
+    fn only_how_far_something_is_is_progress() {
         assert!(is_progress(&progress(1)));
+        let pass = WipePass::Zeroing;
+        let wiping = Standing::Wiping { pass, done_bytes: 1, total_bytes: 2, bytes_per_s: 1 };
+        assert!(is_progress(&status(1, wiping)));
         assert!(!is_progress(&status(1, Standing::Staying)));
         assert!(!is_progress(b"no envelope"));
     }

@@ -38,16 +38,20 @@ pub(super) const MAX_FRAME_BYTES: usize = 1514;
 
 /// An IPv4 configuration that a server granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub(super) address: Prefix<Ipv4Addr>,
-    pub(super) gateway: Option<Ipv4Addr>,
-    pub(super) dns: Vec<Ipv4Addr>,
-    pub(super) server: Ipv4Addr,
+pub struct Lease {
+    /// The address, with the length of its network's prefix.
+    pub address: Prefix<Ipv4Addr>,
+    /// The default router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// Who granted it.
+    pub server: Ipv4Addr,
 }
 
 /// What happened to the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LeaseChange {
+pub enum LeaseChange {
     /// A lease was granted, or a renewal changed it.
     Granted(Lease),
     /// The lease expired, or the server took it back: its address must not be used any more.
@@ -56,7 +60,7 @@ pub(super) enum LeaseChange {
 
 /// The client. Feed it with [`receive`](Self::receive), call [`poll`](Self::poll) after that and
 /// at every [`deadline`](Self::deadline), then send all of [`take_frame`](Self::take_frame).
-pub(super) struct DhcpClient {
+pub struct DhcpClient {
     queues: FrameQueues,
     interface: Interface,
     sockets: SocketSet<'static>,
@@ -71,7 +75,7 @@ pub(super) struct DhcpClient {
 impl DhcpClient {
     /// A client that sends its first DISCOVER at the first poll. `now` is the time since any fixed
     /// instant, the same one for all calls. `None` if the hardware address is not a host's.
-    pub(super) fn new(mac: MacAddress, seed: u64, now: Duration) -> Option<Self> {
+    pub fn new(mac: MacAddress, seed: u64, now: Duration) -> Option<Self> {
         let address = EthernetAddress(mac.0);
         if !address.is_unicast() {
             return None;
@@ -101,14 +105,14 @@ impl DhcpClient {
     }
 
     /// Takes a frame from the wire; [`poll`](Self::poll) looks at it.
-    pub(super) fn receive(&mut self, frame: &[u8]) {
+    pub fn receive(&mut self, frame: &[u8]) {
         if self.queues.received.len() < MAX_QUEUED_FRAMES {
             self.queues.received.push_back(frame.to_vec());
         }
     }
 
     /// Works on what was received and on what is due at `now`.
-    pub(super) fn poll(&mut self, now: Duration) -> Option<LeaseChange> {
+    pub fn poll(&mut self, now: Duration) -> Option<LeaseChange> {
         if self.brake.holds(now) {
             self.queues.received.clear();
             return None;
@@ -132,12 +136,12 @@ impl DhcpClient {
     }
 
     /// The next frame to put on the wire, if any.
-    pub(super) fn take_frame(&mut self) -> Option<Vec<u8>> {
+    pub fn take_frame(&mut self) -> Option<Vec<u8>> {
         self.queues.to_send.pop_front()
     }
 
     /// How long after `now` [`poll`](Self::poll) must be called even if no frame comes.
-    pub(super) fn deadline(&mut self, now: Duration) -> Duration {
+    pub fn deadline(&mut self, now: Duration) -> Duration {
         if self.brake.holds(now) {
             return self.brake.window_end - now;
         }
@@ -147,14 +151,14 @@ impl DhcpClient {
 
     /// Starts over with a DISCOVER, for a link that was away and may be another network now. A
     /// lease that was held is reported as lost by the next poll.
-    pub(super) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.queues.received.clear();
         self.sockets.get_mut::<Socket<'_>>(self.socket).reset();
         self.forget_tries();
     }
 
     /// How often the client spoke since it last had a lease, or was started over.
-    pub(super) fn tries(&self) -> u32 {
+    pub fn tries(&self) -> u32 {
         self.tries
     }
 
@@ -171,7 +175,9 @@ impl DhcpClient {
         let address = Prefix::new(config.address.address(), config.address.prefix_len())?;
         let lease = Lease {
             address,
-            gateway: config.router,
+            // Some servers say 0.0.0.0 for none; the kernel refuses a route through what is no host,
+            // and the address would go with it.
+            gateway: config.router.filter(is_host),
             dns: config.dns_servers.to_vec(),
             server: config.server.identifier,
         };
@@ -216,6 +222,11 @@ impl Brake {
     fn holds(&self, now: Duration) -> bool {
         now < self.window_end && self.frames > FRAMES_PER_WINDOW
     }
+}
+
+fn is_host(address: &Ipv4Addr) -> bool {
+    let is_other = address.is_unspecified() || address.is_broadcast() || address.is_multicast();
+    !is_other && !address.is_loopback()
 }
 
 fn instant(since_start: Duration) -> Instant {

@@ -40,6 +40,7 @@ pub use self::config::{
     Address, ConfigError, InterfaceConfig, Ipv4Config, Ipv6Config, MacAddress, NetworkConfig,
     Prefix, StaticAddress,
 };
+pub use self::dhcp::{DhcpClient, Lease, LeaseChange};
 pub use self::state::{InterfaceState, addresses};
 
 /// The loopback's index in every network namespace.

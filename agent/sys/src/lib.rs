@@ -9,8 +9,12 @@ mod aligned_buffer;
 mod block_device;
 mod kexec;
 mod packet_socket;
+mod watchdog;
 
 pub use aligned_buffer::AlignedBuffer;
-pub use block_device::{flush_buffers, logical_block_bytes, reread_partitions, size_bytes};
+pub use block_device::{
+    flush_buffers, logical_block_bytes, reread_partitions, size_bytes, zero_out,
+};
 pub use kexec::kexec_file_load;
 pub use packet_socket::{FilterInstruction, PacketSocket};
+pub use watchdog::set_watchdog_timeout;

@@ -34,7 +34,11 @@ pub(crate) fn start(scenario: Scenario) -> Stub {
 /// A scenario that makes every server a `web` and holds no status for longer than it must.
 pub(crate) fn all_web() -> Scenario {
     Scenario {
-        enrolments: vec![Enrolment { select: Select::Anyone, order: Some(purpose("web")) }],
+        enrolments: vec![Enrolment {
+            select: Select::Anyone,
+            order: Some(purpose("web")),
+            issued: None,
+        }],
         poll_ms: 0,
         ..Scenario::default()
     }
@@ -63,6 +67,7 @@ pub(crate) fn seal_of(server_type: &str, generation: u64) -> SealReport {
         version: 1,
         manifest: Sha256::of(server_type.as_bytes()),
         attempts: 0,
+        alone: false,
     }
 }
 
@@ -145,8 +150,10 @@ impl Device {
                 agent: "bench".into(),
                 generation: None,
                 seal: None,
+                wiped: None,
                 standing: Standing::Idle,
                 uptime_ms: 0,
+                watchdog: None,
                 inventory: None,
                 default_partition: None,
                 trust: None,

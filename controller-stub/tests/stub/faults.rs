@@ -46,6 +46,18 @@ fn on_blobs(action: Action) -> Result<Reply, ureq::Error> {
 }
 
 #[test]
+fn stopped_and_started_again() {
+    let library = Library::with(vec![Fault::new(Target::Blobs, Action::DelayMs(0))]);
+    library.get().unwrap();
+    library.stub.stop();
+    assert!(library.get().is_err(), "there is nobody to connect to");
+    library.stub.start_again().unwrap();
+    assert_eq!(library.get().unwrap().body.unwrap(), BLOB[4..12]);
+    // It knows what it knew: two requests, each with its fault.
+    assert_eq!(library.stub.events().len(), 4);
+}
+
+#[test]
 fn refuse() {
     assert_eq!(on_blobs(Action::Refuse(503)).unwrap().code, 503);
 }

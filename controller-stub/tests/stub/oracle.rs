@@ -29,8 +29,10 @@ impl History {
             agent: "history".into(),
             generation: None,
             seal: None,
+            wiped: None,
             standing: Standing::Idle,
             uptime_ms: 0,
+            watchdog: None,
             inventory: None,
             default_partition: None,
             trust: None,
@@ -286,6 +288,14 @@ fn stage_skipped() {
     history.say(at(Stage::Planned));
     let (from, to) = (None, Stage::Planned);
     history.check(&[Breach::StageSkipped { from, to }]);
+}
+
+#[test]
+fn a_target_that_was_its_image_already_is_sealed_as_planned() {
+    let mut history = History::reached(&ALL[..2]);
+    history.next.seal = Some(seal_of("web", 1));
+    history.say(at(Stage::Sealed));
+    history.check(&[]);
 }
 
 #[test]

@@ -35,6 +35,8 @@ impl Daemon {
             .args(["--pool", pool.name.as_str(), "--name", "127.0.0.1"])
             .args(["--root-key", &pool.root_key.to_string()])
             .args(["--listen", &format!("127.0.0.1:{port}")])
+            // All servers of this pool call from one address.
+            .args(["--rate-per-s", "0"])
             .args(arguments)
             // Why a connection ended is a matter of debugging, and here it is asked for.
             .env("REPAVE_LOG", "info,repave_controller::daemon=debug")

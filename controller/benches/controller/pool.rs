@@ -9,8 +9,10 @@ use repave_controller::authority::Authority;
 use repave_controller::clock;
 use repave_controller::control::{Control, Setup};
 use repave_controller::fleet::{Credentials, Rules, Wish, admit};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_controller::policy::Policy;
 use repave_controller::records;
+use repave_controller::shelf::Shelf;
 use repave_controller::store::{self, changes::Changes};
 use repave_protocol::{
     BootMethod, ImageReference, Order, PoolId, PublicKey, Purpose, SealReport, Settings,
@@ -97,13 +99,14 @@ impl Pool {
         let setup = Setup {
             pool: self.name.clone(),
             root_key: self.root_key,
-            library: self.library(),
             sources: Vec::new(),
             power_commands: false,
             open_enrolment: false,
             wait_ms: 1000,
         };
-        let control = Control::open(setup, store, authority.into()).await?;
+        let place = LibraryPlace::Folder(self.library());
+        let shelf = Shelf::open(&place, &RegistryFiles::default())?;
+        let control = Control::open(setup, shelf, store, authority.into()).await?;
         let policy = format!(
             "[pool]\nname='{}'\n[[type]]\nname='web'\nimage='web:stable'\nmax={max}\nwanted={wanted}\n",
             self.name,
@@ -137,6 +140,7 @@ fn enrolled(device: &mut Device) -> Result<repave_controller::fleet::Server> {
         version: purpose.image.version,
         manifest: purpose.image.manifest,
         attempts: 0,
+        alone: false,
     });
     device.generation = Some(generation);
     server.observe(&device.status(), now_ms, &RULES);

@@ -89,6 +89,7 @@ impl Device {
             agent: "bench".into(),
             generation: self.generation,
             seal: self.seal.clone(),
+            wiped: None,
             standing: match (is_up, self.is_idle) {
                 (true, _) => Standing::Up { load },
                 // A spare server was told to stay, and does.
@@ -96,6 +97,7 @@ impl Device {
                 (false, false) => Standing::Idle,
             },
             uptime_ms: self.sequence * 15_000,
+            watchdog: None,
             inventory: (self.sequence == 0).then(|| inventory(self.number)),
             default_partition: None,
             trust: Some(1),

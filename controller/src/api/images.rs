@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::request::Actor;
 use super::{App, Problem};
-use crate::control::{Channel, ImageInfo};
+use crate::control::{Channel, ImageDetail, ImageInfo};
 use crate::policy::ImageChannel;
 
 /// Every image of the library.
@@ -17,6 +17,18 @@ use crate::policy::ImageChannel;
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<ImageInfo>>, Problem> {
     Ok(Json(app.control().images().await?))
+}
+
+/// One image of the library.
+#[utoipa::path(get, path = "/v1/images/{image}/{version}", tag = "images",
+    params(("image" = String, Path), ("version" = u64, Path)),
+    responses((status = 200, body = ImageDetail),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn get(
+    State(app): State<App>,
+    Path((image, version)): Path<(String, u64)>,
+) -> Result<Json<ImageDetail>, Problem> {
+    Ok(Json(app.control().image(&image, version).await?))
 }
 
 /// Every channel, as name:channel.

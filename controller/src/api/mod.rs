@@ -5,6 +5,7 @@
 mod access;
 mod auth;
 mod balancer;
+pub(crate) mod blobs;
 mod enrolment;
 mod events;
 mod idempotency;
@@ -22,7 +23,6 @@ mod status;
 mod stream;
 mod trust;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,6 @@ use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{get, post, put};
 use repave_protocol::limits::ENVELOPE_BYTES;
 use tokio::sync::{Semaphore, watch};
-use tower_http::services::ServeDir;
 
 pub use openapi::document;
 pub use problem::Problem;
@@ -42,6 +41,7 @@ pub(crate) use auth::identify;
 use crate::control::Control;
 use crate::engine::Engine;
 use crate::page;
+use crate::shelf::Shelf;
 use auth::Identities;
 use limiter::Limiter;
 
@@ -91,7 +91,7 @@ impl App {
 }
 
 /// Everything that is served over TLS.
-pub fn router(app: App, library: &Path) -> Router {
+pub fn router(app: App, shelf: &Shelf) -> Router {
     let public = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -109,7 +109,7 @@ pub fn router(app: App, library: &Path) -> Router {
         .merge(page::router())
         .layer(from_fn_with_state(app.clone(), request::limit))
         .with_state(app)
-        .merge(blobs(library))
+        .merge(blobs::routes(shelf))
         .layer(map_response(problem::dress))
 }
 
@@ -123,6 +123,7 @@ fn operators() -> Router<App> {
         .route("/v1/servers", get(servers::list))
         .route("/v1/servers/{server}", get(servers::get))
         .route("/v1/servers/{server}/pin", post(servers::pin))
+        .route("/v1/servers/{server}/wipe", post(servers::wipe))
         .route("/v1/servers/{server}/rekey", post(servers::rekey))
         .route("/v1/servers/{server}/description", put(servers::describe))
         .route("/v1/servers/{server}/power", get(power::get).put(power::set).delete(power::unset))
@@ -134,6 +135,7 @@ fn operators() -> Router<App> {
         .route("/v1/balancer/pause", post(balancer::pause))
         .route("/v1/balancer/resume", post(balancer::resume))
         .route("/v1/images", get(images::list))
+        .route("/v1/images/{image}/{version}", get(images::get))
         .route("/v1/channels", get(images::channels))
         .route("/v1/channels/{image}/{channel}", put(images::set_channel))
         .route("/v1/events", get(events::list))
@@ -148,14 +150,9 @@ fn operators() -> Router<App> {
             get(enrolment::invitation).put(enrolment::invite).delete(enrolment::uninvite),
         )
         .route("/v1/trust", get(trust::get).put(trust::set))
+        .route("/v1/trust/servers", get(trust::servers))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .merge(policies)
-}
-
-/// The image library, read-only: what is in it is public, and checked by whoever fetches it.
-pub fn blobs(library: &Path) -> Router {
-    Router::new()
-        .nest_service("/library", ServeDir::new(library).append_index_html_on_directories(false))
 }
 
 /// Whether this controller can answer servers: its store answers, and it has a trust document.

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use repave_protocol::ServerId;
+use repave_protocol::{DiskSelector, ServerId};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Actor, IfMatch, page_size, tagged, word};
 use super::{App, Problem};
-use crate::control::Kept;
+use crate::control::{Kept, Wiping};
 use crate::fleet::Standing;
 use crate::policy::is_name;
 use crate::store::ServerFilter;
@@ -96,8 +96,17 @@ pub(super) enum Action {
     Clear,
 }
 
-/// Do something to a server.
+/// Why it is done.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reason {
+    /// One line, 256 bytes at most; kept and shown while a cordon lasts.
+    note: Option<String>,
+}
+
+/// Do something to a server. A note is for `cordon` and `drain` only.
 #[utoipa::path(post, path = "/v1/servers/{server}/{action}", tag = "servers",
+    request_body = Option<Reason>,
     params(("server" = String, Path, description = "Id, the beginning of it, or name"),
         ("action" = Action, Path), ("If-Match" = Option<String>, Header),
         ("Idempotency-Key" = Option<String>, Header)),
@@ -108,21 +117,62 @@ pub(super) async fn act(
     Path((server, action)): Path<(String, String)>,
     if_match: IfMatch,
     Actor(actor): Actor,
+    reason: Option<Json<Reason>>,
 ) -> Result<Response, Problem> {
+    let note = reason.and_then(|Json(reason)| reason.note);
     let action = serde_json::from_value(action.into())
         .map_err(|_| Problem::not_found("such thing to do to a server"))?;
-    let control = app.control();
+    if note.is_some() && !matches!(action, Action::Cordon | Action::Drain) {
+        return Err(Problem::bad_request("a note is for cordon and drain"));
+    }
+    let (control, note) = (app.control(), note.as_deref());
     let (id, expected) = (control.find_server(&server).await?, if_match.0);
     let done = match action {
         Action::Approve => control.approve(id, expected, &actor).await,
         Action::Expel => control.expel(id, expected, &actor).await,
-        Action::Cordon => control.cordon(id, expected, true, &actor).await,
-        Action::Uncordon => control.cordon(id, expected, false, &actor).await,
-        Action::Unpin => control.pin(id, expected, None, &actor).await,
-        Action::Drain => control.drain(id, expected, &actor).await,
+        Action::Cordon => control.cordon(id, expected, (true, note), &actor).await,
+        Action::Uncordon => control.cordon(id, expected, (false, None), &actor).await,
+        Action::Unpin => control.pin(id, expected, (None, None), &actor).await,
+        Action::Drain => control.drain(id, expected, note, &actor).await,
         Action::Retire => control.retire(id, expected, &actor).await,
         Action::Clear => control.clear(id, expected, &actor).await,
     };
+    Ok(shown(&done.map_err(|error| if_match.problem(error))?))
+}
+
+/// How a server is to be wiped.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wipe {
+    /// Serial number of the one disk to wipe; without it, all that are known to have held a target.
+    disk_serial: Option<String>,
+    /// Take the server out of the pool, too.
+    retire: bool,
+    /// Also if the policy guards its data.
+    force: bool,
+}
+
+/// Wipe what a server was from its disks, and keep it in default. Nothing brings the data back.
+#[utoipa::path(post, path = "/v1/servers/{server}/wipe", tag = "servers", request_body = Wipe,
+    params(("server" = String, Path, description = "Id, the beginning of it, or name"),
+        ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = ServerView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn wipe(
+    State(app): State<App>,
+    Path(server): Path<String>,
+    if_match: IfMatch,
+    Actor(actor): Actor,
+    Json(Wipe { disk_serial, retire, force }): Json<Wipe>,
+) -> Result<Response, Problem> {
+    if disk_serial.as_deref().is_some_and(|serial| serial.trim().is_empty()) {
+        return Err(Problem::bad_request("disk_serial is empty; leave it out to wipe every disk"));
+    }
+    let disk =
+        disk_serial.map(|serial| DiskSelector { serial: Some(serial), ..Default::default() });
+    let id = app.control().find_server(&server).await?;
+    let how = Wiping { disk, retire, force };
+    let done = app.control().wipe(id, if_match.0, &how, &actor).await;
     Ok(shown(&done.map_err(|error| if_match.problem(error))?))
 }
 
@@ -133,6 +183,9 @@ pub(super) struct Pin {
     /// The server type.
     #[serde(rename = "type")]
     server_type: String,
+    /// Why: one line, 256 bytes at most; kept and shown while the pin lasts.
+    #[serde(default)]
+    note: Option<String>,
 }
 
 /// Say that a server is to be of one type and no other.
@@ -149,7 +202,10 @@ pub(super) async fn pin(
     Json(pin): Json<Pin>,
 ) -> Result<Response, Problem> {
     let id = app.control().find_server(&server).await?;
-    let done = app.control().pin(id, if_match.0, Some(&pin.server_type), &actor).await;
+    let done = {
+        let to = (Some(pin.server_type.as_str()), pin.note.as_deref());
+        app.control().pin(id, if_match.0, to, &actor).await
+    };
     Ok(shown(&done.map_err(|error| if_match.problem(error))?))
 }
 

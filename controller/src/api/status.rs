@@ -112,6 +112,7 @@ const fn order(order: &Order) -> &'static str {
         Order::Purpose(_) => "purpose",
         Order::Boot { .. } => "boot",
         Order::Stay { .. } => "stay",
+        Order::Wipe(_) => "wipe",
         Order::Wait { .. } => "wait",
     }
 }

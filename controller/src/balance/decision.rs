@@ -132,10 +132,14 @@ pub enum Note {
         server_type: String,
         /// The version.
         version: u64,
-        /// Its failures.
+        /// Servers that failed at it.
         failures: u32,
         /// Servers that keep what they have.
         outdated: u32,
+        /// The channel, as name:channel, and the version that it pointed at before.
+        channel: String,
+        /// That version, if it is known.
+        previous: Option<u64>,
     },
     /// A rollout cannot go on.
     RolloutHeld {
@@ -201,11 +205,22 @@ impl fmt::Display for Note {
                 "{servers} servers are {server_type}, which the policy does not name; declare it \
                  with max = 0 to release them"
             ),
-            Self::RolloutStopped { server_type, version, failures, outdated } => write!(
-                f,
-                "rollout of {server_type} {version} stopped after {failures} failures; {outdated} \
-                 servers keep what they have until a newer version comes"
-            ),
+            Self::RolloutStopped {
+                server_type,
+                version,
+                failures,
+                outdated,
+                channel,
+                previous,
+            } => {
+                let old = previous.map_or_else(|| "VERSION".into(), |version| version.to_string());
+                write!(
+                    f,
+                    "rollout of {server_type} {version} stopped after {failures} failures; \
+                     {outdated} servers keep what they have until a newer version comes, or until \
+                     `repave channel set {channel} {old}` goes back"
+                )
+            }
             Self::RolloutHeld { server_type, version, outdated, reason } => write!(
                 f,
                 "rollout of {server_type} {version} waits, {outdated} servers are outdated: \

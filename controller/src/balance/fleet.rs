@@ -173,6 +173,9 @@ pub struct ImageFailures {
 pub struct Failure {
     /// When the controller learnt of it.
     pub at_ms: u64,
+    /// When this server first failed at this image. A rollout counts servers, not their retries,
+    /// lest one that is broken stop it alone.
+    pub first_at_ms: u64,
     /// What the server should have become.
     pub server_type: TypeId,
     /// With which version.

@@ -48,7 +48,7 @@ pub struct RolloutMemory {
     pub version: u64,
     /// How far.
     pub stage: Stage,
-    /// Its failures since it was first seen.
+    /// Servers that failed at it since it was first seen.
     pub failures: u32,
     /// Failures up to here are counted.
     pub counted_to_ms: u64,

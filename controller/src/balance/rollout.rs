@@ -30,8 +30,8 @@ pub(super) fn observe(
     let new = |failure: &&Failure| {
         failure.server_type == id
             && failure.version == image.version
-            && failure.at_ms > rollout.counted_to_ms
-            && failure.at_ms <= now_ms
+            && failure.first_at_ms > rollout.counted_to_ms
+            && failure.first_at_ms <= now_ms
     };
     if matches!(rollout.stage, Stage::Canary | Stage::Waves) {
         rollout.failures += failures.iter().filter(new).count() as u32;
@@ -83,6 +83,8 @@ pub(super) fn advance(round: &mut Round<'_>) {
                 version: rollout.version,
                 failures: rollout.failures,
                 outdated,
+                channel: row.declared.map(|one| one.image.to_string()).unwrap_or_default(),
+                previous: row.image.and_then(|image| image.previous),
             });
         } else {
             advance_type(round, id, rollout);

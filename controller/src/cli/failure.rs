@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use repave_image_codec::{ImportError, LibraryError};
+use repave_image_codec::{ImportError, LibraryError, RegistryError};
 use repave_protocol::Refusal;
 use thiserror::Error;
 
 use super::client::ClientError;
 use crate::key_file::KeyFileError;
+use crate::library_place::RegistryFileError;
 use crate::owner_only::SecretError;
 use crate::policy::PolicyError;
 
@@ -45,6 +46,9 @@ pub enum Failure {
     /// A library.
     #[error(transparent)]
     Library(#[from] LibraryError),
+    /// A registry's files or its URL.
+    #[error(transparent)]
+    RegistryFile(#[from] RegistryFileError),
     /// A policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -114,13 +118,21 @@ impl Failure {
             | Self::File { .. }
             | Self::Policy(PolicyError::Io { .. })
             | Self::RulesBroken { .. }
-            | Self::Import(ImportError::Io { .. } | ImportError::Read { .. })
+            | Self::Import(
+                ImportError::Io { .. } | ImportError::Read { .. } | ImportError::QemuImg { .. },
+            )
+            | Self::RegistryFile(RegistryFileError::Io { .. })
             | Self::Import(ImportError::Library(
                 LibraryError::Io { .. } | LibraryError::Busy { .. },
             ))
-            | Self::Library(LibraryError::Io { .. } | LibraryError::Busy { .. }) => EXIT_FAILED,
+            | Self::Library(
+                LibraryError::Io { .. }
+                | LibraryError::Busy { .. }
+                | LibraryError::Registry(RegistryError::Unreachable { .. }),
+            ) => EXIT_FAILED,
             Self::Import(_)
             | Self::Library(_)
+            | Self::RegistryFile(_)
             | Self::Policy(_)
             | Self::Trust(_)
             | Self::Refused(_) => EXIT_REFUSED,

@@ -1,36 +1,39 @@
-//! `repave image`: importing images into a library, and looking at what is there.
+//! `repave image`: images, and the library that keeps them. Each command is a file of its own.
 
-use std::path::{Path, PathBuf};
+mod gc;
+mod import;
+mod looking;
+mod sign;
+mod transfer;
+mod verify;
+
+use std::path::Path;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
-use repave_image::{ImageManifest, Partition};
-use repave_image_codec::{
-    BootDescriptor, ImportOptions, Imported, Library, StoredImage, import, verify,
-};
+use repave_image_codec::{Images, Library, RegistryError};
 use repave_protocol::PublicKey;
 
-use super::progress::ProgressLine;
-use super::{Failure, print, print_json};
-use crate::key_file;
+use super::Failure;
+use crate::library_place::{LibraryPlace, RegistryFileError, RegistryFiles};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Import a raw disk image with a GPT, or a raw partition image.
-    Import(Import),
-    /// List the images of a library.
+    /// Import a disk or partition image into a library.
+    Import(import::Import),
+    /// List the images of the controller's library, or of another one.
     List {
         #[command(flatten)]
-        output: Output,
+        place: looking::Place,
     },
-    /// Show what an image is.
+    /// Show what an image of the controller's library is, or one of another library.
     Inspect {
         /// The image, as NAME:VERSION.
         image: ImageName,
         #[command(flatten)]
-        output: Output,
+        place: looking::Place,
     },
     /// Read every byte of an image back and compare it with its digests.
     Verify {
@@ -43,36 +46,65 @@ pub(super) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Sign an image of a library with a further key, or with another key alone.
+    Sign(sign::Sign),
+    /// Send an image from a folder to a registry.
+    Push(transfer::Push),
+    /// Fetch an image from a registry into a folder.
+    Pull(transfer::Pull),
+    /// List an image no longer. What only it needs stays until `repave image gc`.
+    Remove {
+        /// The image, as NAME:VERSION.
+        image: ImageName,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Throw away what no listed image needs, and what imports that were killed left.
+    Gc {
+        /// Only say what would be thrown away.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Import {
-    /// The raw image: a file or a block device.
-    source: PathBuf,
-    /// Name of the image.
-    #[arg(long)]
-    name: String,
-    /// Version; higher than any released before.
-    #[arg(long)]
-    version: u64,
-    /// The image's boot.json: server type, boot, settings, reports.
-    #[arg(long, value_name = "FILE")]
-    boot: PathBuf,
-    /// The image key's file.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    #[command(flatten)]
-    output: Output,
-}
-
+/// Where the library is, and how results are printed.
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// The library: a folder with an OCI image layout. An import makes it if it is not there.
-    #[arg(long, value_name = "DIR")]
-    library: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Where the library is.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// The library: a folder with an OCI image layout, which an import or a pull makes if it is not
+    /// there, or a registry's repository, https://HOST/REPOSITORY.
+    #[arg(long, env = "REPAVE_LIBRARY", value_name = "DIR|URL")]
+    library: LibraryPlace,
+    #[command(flatten)]
+    files: RegistryFiles,
+}
+
+impl Place {
+    /// The library, to be read.
+    fn images(&self) -> Result<Box<dyn Images>, Failure> {
+        open(&self.library, &self.files)
+    }
+
+    /// The folder that something is done in, which a registry does not do.
+    fn folder(&self, what: &'static str, way_out: &'static str) -> Result<&Path, Failure> {
+        match &self.library {
+            LibraryPlace::Folder(path) => Ok(path),
+            LibraryPlace::Registry(_) => {
+                Err(RegistryFileError::from(RegistryError::FolderOnly { what, way_out }).into())
+            }
+        }
+    }
 }
 
 /// An image as people write it.
@@ -95,125 +127,34 @@ impl FromStr for ImageName {
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Import(arguments) => run_import(&arguments),
-        Command::List { output } => run_list(&output),
-        Command::Inspect { image, output } => run_inspect(&image, &output),
-        Command::Verify { image, public_keys, output } => run_verify(&image, &public_keys, &output),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::List { place } => looking::list(&place),
+        Command::Inspect { image, place } => looking::inspect(&image, &place),
+        Command::Verify { image, public_keys, output } => {
+            verify::run(&image, &public_keys, &output)
+        }
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Remove { image, place } => remove(&image, &place),
+        Command::Push(arguments) => transfer::push(&arguments),
+        Command::Pull(arguments) => transfer::pull(&arguments),
+        Command::Gc { dry_run, output } => gc::run(dry_run, &output),
     }
 }
 
-fn run_import(arguments: &Import) -> Result<(), Failure> {
-    let key = key_file::read(&arguments.key)?;
-    let descriptor = BootDescriptor::read(&arguments.boot)?;
-    let library = Library::open_or_create(&arguments.output.library)?;
-    let options = ImportOptions::new(&arguments.name, arguments.version);
-    let mut line = ProgressLine::new("importing");
-    let imported =
-        import(&arguments.source, &descriptor, &options, &library, &key, &mut |progress| {
-            line.show(progress)
-        })?;
-    drop(line);
-    if arguments.output.json {
-        return print_json(&imported);
-    }
-    print(&summary(&imported))
+/// A library, to be read.
+fn open(place: &LibraryPlace, files: &RegistryFiles) -> Result<Box<dyn Images>, Failure> {
+    Ok(match place {
+        LibraryPlace::Folder(path) => Box::new(Library::open(path)?),
+        LibraryPlace::Registry(url) => Box::new(files.open(url)?),
+    })
 }
 
-fn summary(Imported { reference, summary }: &Imported) -> String {
-    let boot = if summary.firmware_bootable { "firmware-bootable" } else { "kexec-only" };
-    format!(
-        "{}:{} {boot}, {:.1} MiB in {} chunks: {} zero, {} new ({:.1} MiB, stored as {:.1}), {} reused; index {} bytes, {} packs\nmanifest sha256:{}",
-        reference.name,
-        reference.version,
-        summary.image_bytes as f64 / MIB,
-        summary.chunks,
-        summary.zero_chunks,
-        summary.new_chunks,
-        summary.new_bytes as f64 / MIB,
-        summary.stored_bytes as f64 / MIB,
-        summary.reused_chunks,
-        summary.index_bytes,
-        summary.packs,
-        reference.manifest
-    )
-}
-
-fn run_list(output: &Output) -> Result<(), Failure> {
-    let images = Library::open(&output.library)?.images()?;
-    if output.json {
-        return print_json(&images);
-    }
-    for image in images {
-        print(&format!("{}:{} sha256:{}", image.name, image.version, image.manifest))?;
+fn remove(image: &ImageName, place: &Place) -> Result<(), Failure> {
+    match &place.library {
+        LibraryPlace::Folder(path) => Library::open(path)?.remove(&image.name, image.version)?,
+        LibraryPlace::Registry(url) => {
+            place.files.open(url)?.remove(&image.name, image.version)?;
+        }
     }
     Ok(())
-}
-
-fn run_inspect(image: &ImageName, output: &Output) -> Result<(), Failure> {
-    let stored = read(&output.library, image)?;
-    let manifest = stored.manifest.manifest();
-    if output.json {
-        return print_json(manifest);
-    }
-    print(&heading(&stored, manifest))?;
-    for partition in &manifest.partitions {
-        print(&partition_line(partition))?;
-    }
-    Ok(())
-}
-
-fn heading(stored: &StoredImage, manifest: &ImageManifest) -> String {
-    let boot = &manifest.boot;
-    let how = match &boot.efi_path {
-        Some(path) => format!("firmware starts {path} on {}", boot.partition),
-        None => "kexec only".into(),
-    };
-    format!(
-        "{}:{} for servers of type {}\nsha256:{}\n{how}\n{} chunks of {} KiB, blocks of {} bytes, {} packs",
-        manifest.name,
-        manifest.version,
-        manifest.server_type,
-        stored.reference.manifest,
-        manifest.index.chunks,
-        manifest.chunk_bytes / 1024,
-        manifest.logical_block_bytes,
-        stored.oci.packs.len(),
-    )
-}
-
-fn partition_line(partition: &Partition) -> String {
-    let file_system = match &partition.file_system {
-        Some(found) => format!("{} {}", found.kind, found.uuid),
-        None => "no file system known".into(),
-    };
-    format!(
-        "  {:<20} {:>10.1} MiB  {}  {file_system}",
-        partition.name,
-        partition.size_bytes as f64 / MIB,
-        partition.guid
-    )
-}
-
-fn run_verify(image: &ImageName, keys: &[PublicKey], output: &Output) -> Result<(), Failure> {
-    let library = Library::open(&output.library)?;
-    let reference = library.find(&image.name, image.version)?;
-    let mut line = ProgressLine::new("verifying");
-    let found = verify(&library, &reference, keys, &mut |progress| line.show(progress))?;
-    drop(line);
-    if output.json {
-        return print_json(&found);
-    }
-    let signature = match found.signed_by {
-        Some(key) => format!("signed by {key}"),
-        None => "signature not checked (give --public-key)".into(),
-    };
-    print(&format!(
-        "{}:{} is whole: {} stored of {} chunks read; {signature}",
-        image.name, image.version, found.stored_chunks, found.chunks
-    ))
-}
-
-fn read(library: &Path, image: &ImageName) -> Result<StoredImage, Failure> {
-    let library = Library::open(library)?;
-    Ok(library.read(&library.find(&image.name, image.version)?)?)
 }

@@ -35,7 +35,12 @@ enum Command {
     /// Put approved servers out of the pool: their keys are no longer believed.
     Revoke(Several),
     /// Keep the balancer from servers; they stay what they are.
-    Cordon(Several),
+    Cordon {
+        #[command(flatten)]
+        servers: Several,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Let the balancer at servers again.
     Uncordon(Several),
     /// Have a server be of one type and no other.
@@ -45,13 +50,30 @@ enum Command {
         /// The type, as the policy names it.
         #[arg(value_name = "TYPE")]
         server_type: String,
+        #[command(flatten)]
+        why: Why,
     },
     /// Let servers be of any type again.
     Unpin(Several),
     /// Take servers' purpose away, and keep the balancer from giving them another.
-    Drain(Several),
+    Drain {
+        #[command(flatten)]
+        servers: Several,
+        #[command(flatten)]
+        why: Why,
+    },
     /// Take servers out of the pool for good: they go to default and stay there.
-    Retire(Several),
+    Retire {
+        #[command(flatten)]
+        servers: Several,
+        /// Wipe them, too.
+        #[arg(long)]
+        wipe: bool,
+        #[command(flatten)]
+        sure: operate::Sure,
+    },
+    /// Wipe what servers were from their disks, read all of it back, and keep them in default.
+    Wipe(operate::Wipe),
     /// Forget what failed on servers, so that it is tried again.
     Clear(Several),
     /// Give a server a name and labels.
@@ -92,11 +114,22 @@ struct Several {
     servers: Vec<String>,
 }
 
+/// Why something is done.
+#[derive(Debug, Args)]
+struct Why {
+    /// Why: one line, kept and shown while it lasts.
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
 pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
     let Server { remote, command } = arguments;
     let client = remote.client()?;
     let each = |action: &str, several: &Several| {
-        operate::each(&client, remote.json, &several.servers, action)
+        operate::each(&client, remote.json, &several.servers, (action, None))
+    };
+    let noted = |action: &str, several: &Several, why: &Why| {
+        operate::each(&client, remote.json, &several.servers, (action, why.note.as_deref()))
     };
     match command {
         Command::List(list) => list::run(&client, remote.json, list),
@@ -104,14 +137,23 @@ pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
         Command::Approve(several) => each("approve", several),
         Command::Reject(several) => operate::reject(&client, remote.json, &several.servers),
         Command::Revoke(several) => operate::revoke(&client, remote.json, &several.servers),
-        Command::Cordon(several) => each("cordon", several),
+        Command::Cordon { servers, why } => noted("cordon", servers, why),
         Command::Uncordon(several) => each("uncordon", several),
-        Command::Pin { server, server_type } => {
-            operate::pin(&client, remote.json, &server.server, server_type)
+        Command::Pin { server, server_type, why } => {
+            let to = (server_type.as_str(), why.note.as_deref());
+            operate::pin(&client, remote.json, &server.server, to)
         }
         Command::Unpin(several) => each("unpin", several),
-        Command::Drain(several) => each("drain", several),
-        Command::Retire(several) => each("retire", several),
+        Command::Drain { servers, why } => noted("drain", servers, why),
+        Command::Retire { servers, wipe: false, .. } => each("retire", servers),
+        Command::Retire { servers, sure, .. } => {
+            let wipe = operate::Wiping { sure, disk: None, retire: true };
+            operate::wipe(&client, remote.json, &servers.servers, &wipe)
+        }
+        Command::Wipe(operate::Wipe { servers, disk, sure }) => {
+            let wipe = operate::Wiping { sure, disk: disk.as_deref(), retire: false };
+            operate::wipe(&client, remote.json, &servers.servers, &wipe)
+        }
         Command::Clear(several) => each("clear", several),
         Command::Describe(describe) => describe::run(&client, remote.json, describe),
         Command::Rekey { server, old } => operate::rekey(&client, remote.json, &server.server, old),

@@ -13,9 +13,12 @@ use repave_protocol::{
 use serde_json::{Value, json};
 use ureq::tls::{PemItem, parse_pem};
 
+use super::client::query;
 use super::output::{read, write_or_print};
 use super::remote::Remote;
+use super::table::shown;
 use super::{Failure, print, print_json};
+use crate::control::TrustUse;
 use crate::key_file;
 
 /// Where the controller keeps the document in force.
@@ -31,6 +34,14 @@ pub(super) enum Command {
     Set {
         /// The signed document.
         file: PathBuf,
+        /// Drop a directive key even though servers may believe no other yet.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Say how many servers go by the document in force, and which do not yet.
+    Status {
         #[command(flatten)]
         remote: Remote,
     },
@@ -97,7 +108,8 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Sign(arguments) => sign(arguments),
         Command::Show(arguments) => show(&arguments),
-        Command::Set { file, remote } => set(&file, &remote),
+        Command::Set { file, force, remote } => set(&file, force, &remote),
+        Command::Status { remote } => status(&remote),
         Command::Get { out, remote } => {
             let envelope: Value = remote.client()?.fetch(TRUST)?;
             let text = serde_json::to_string_pretty(&envelope).map_err(std::io::Error::from)?;
@@ -174,11 +186,20 @@ fn unchecked(bytes: &[u8]) -> Result<TrustDocument, Refusal> {
     strict_json(&payload, limits::ENVELOPE_BYTES)
 }
 
-fn set(file: &Path, remote: &Remote) -> Result<(), Failure> {
+fn status(remote: &Remote) -> Result<(), Failure> {
+    let answer = remote.client()?.get(&format!("{TRUST}/servers"))?;
+    if remote.json {
+        return print_json(&answer.json::<Value>()?);
+    }
+    print(&shown(&answer.json::<TrustUse>()?.to_string()))
+}
+
+fn set(file: &Path, force: bool, remote: &Remote) -> Result<(), Failure> {
     let text = read(file)?;
     let version = unchecked(text.as_bytes())?.version;
     let envelope: Value = strict_json(text.as_bytes(), limits::ENVELOPE_BYTES)?;
-    let answer = remote.client()?.put(TRUST, &envelope, None)?;
+    let path = query(TRUST, &[("force", force.then(|| "true".into()))]);
+    let answer = remote.client()?.put(&path, &envelope, None)?;
     match answer.value()? {
         Some(value) if remote.json => print_json(&value),
         None if remote.json => print_json(&json!({})),

@@ -94,14 +94,13 @@ pub struct Overview {
     /// Whether too much of the pool is silent for anything to be moved.
     pub frozen: bool,
     /// Every server, without settings.
-    pub servers: BTreeMap<ServerId, Server>,
+    pub servers: Arc<BTreeMap<ServerId, Server>>,
 }
 
 impl Control {
     /// What a round would do now, under the policy in force or under another.
     pub async fn plan(&self, policy: Option<Policy>) -> Result<Plan, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let active = self.active();
         if let Some(policy) = &policy {
             let faults = policy.check();
@@ -119,8 +118,7 @@ impl Control {
 
     /// Each declared type, what it wants and what it has.
     pub async fn types(&self) -> Result<Vec<TypeView>, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let round = self.decide(&servers, self.active(), None).await?;
         Ok(types(&round))
     }
@@ -128,8 +126,7 @@ impl Control {
     /// The pool at a glance. What holds a round back is said as if the balancer were not paused, so
     /// that it can be seen before it is resumed.
     pub async fn overview(&self) -> Result<Overview, ControlError> {
-        let mut servers = BTreeMap::new();
-        self.load_servers(&mut servers).await?;
+        let servers = self.snapshot().await?;
         let round = self.decide(&servers, self.active(), Some(false)).await?;
         Ok(Overview {
             types: types(&round),
@@ -162,9 +159,10 @@ impl Control {
         }
         let mut made = 0;
         for one in &round.decision.moves {
-            match self.make(&round, one, actor).await {
+            let Some(seen) = servers.get(&one.server) else { continue };
+            match self.make(&round, one, seen, actor).await {
                 Ok(()) => made += 1,
-                // The server has said something in between: the next round looks at it again.
+                // Left for the next round, which decides by what it is now.
                 Err(ControlError::Changed { .. }) => {}
                 Err(error) => warn!("server {}: {error}", one.server),
             }
@@ -192,14 +190,19 @@ impl Control {
         Ok(Round { active, fleet, decision, now_ms })
     }
 
-    /// Makes one move, if the server's record still is what the round saw.
+    /// Makes one move, if the server still stands as the round has `seen` it: somebody may have
+    /// cordoned, pinned or retired it since.
     async fn make(
         &self,
         round: &Round,
         one: &Move,
+        seen: &Server,
         actor: Option<&str>,
     ) -> Result<(), ControlError> {
         let kept = self.server(one.server).await?;
+        if !kept.server.stands_as(seen) {
+            return Err(ControlError::Changed { what: format!("server {}", one.server) });
+        }
         let mut server = kept.server;
         let wish = match one.action {
             Action::Release => Wish::Spare,

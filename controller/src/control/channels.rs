@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use repave_image::ImageManifest;
+use repave_image_codec::{Images, LibraryError};
 use repave_protocol::ImageReference;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +28,7 @@ pub struct Channel {
 }
 
 /// An image of the library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ImageInfo {
     /// Name.
     pub name: String,
@@ -38,7 +40,49 @@ pub struct ImageInfo {
     pub channels: Vec<String>,
 }
 
+/// An image, whole.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ImageDetail {
+    /// Digest of its OCI manifest.
+    pub digest: String,
+    /// Blobs that hold its chunks.
+    pub packs: usize,
+    /// Keys that it says it is signed with, in hexadecimal; whether they did is not checked here.
+    pub claimed_keys: Vec<String>,
+    /// What it is.
+    #[schema(value_type = Object)]
+    pub image: ImageManifest,
+}
+
+impl ImageDetail {
+    /// Of an image of a library.
+    pub fn of(
+        library: &(impl Images + ?Sized),
+        image: &ImageReference,
+    ) -> Result<Self, LibraryError> {
+        let stored = library.read(image)?;
+        Ok(Self {
+            digest: stored.reference.manifest.to_string(),
+            packs: stored.oci.packs.len(),
+            claimed_keys: library.claimed_keys(&stored)?.iter().map(ToString::to_string).collect(),
+            image: stored.manifest.manifest().clone(),
+        })
+    }
+}
+
 impl Control {
+    /// One image of the library.
+    pub async fn image(&self, name: &str, version: u64) -> Result<ImageDetail, ControlError> {
+        let image = self.library.find(name, version)?;
+        let library = self.library.clone();
+        // A registry may take its time.
+        let read = move || ImageDetail::of(library.reader(), &image);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(detail) => Ok(detail?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// Every image of the library, with the channels that point at it.
     pub async fn images(&self) -> Result<Vec<ImageInfo>, ControlError> {
         let channels = self.channels().await?;

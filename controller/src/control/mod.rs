@@ -13,14 +13,13 @@ mod once;
 mod policy;
 mod powering;
 mod servers;
+mod snapshot;
 mod sweeping;
 mod trust;
 mod view;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use repave_image_codec::Library;
 use repave_protocol::{PoolId, PublicKey};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -30,17 +29,19 @@ use crate::engine::{Terms, Waiting};
 use crate::fleet::{Event, EventKind};
 use crate::metrics::Metrics;
 use crate::records;
+use crate::shelf::Shelf;
 use crate::store::changes::Changes;
 use crate::store::{DocumentRow, Store};
 
 pub use access::{Identity, NewToken, Role, Token, TokenInfo};
 pub use balancing::{Applied, Overview, Plan, PlannedMove};
-pub use channels::{Channel, ImageInfo};
+pub use channels::{Channel, ImageDetail, ImageInfo};
 pub use enrolment::{JoinToken, NewJoinToken};
 pub use error::ControlError;
 pub use once::{Answered, Begun};
 pub use policy::Active;
-pub use servers::Kept;
+pub use servers::{Kept, Wiping};
+pub use trust::{Behind, TrustUse};
 
 /// What a controller is set up with; the same for all replicas of a pool.
 #[derive(Clone, Debug)]
@@ -49,8 +50,6 @@ pub struct Setup {
     pub pool: PoolId,
     /// The key that signs trust documents.
     pub root_key: PublicKey,
-    /// The image library.
-    pub library: PathBuf,
     /// Base URLs from which servers fetch blobs, best first.
     pub sources: Vec<String>,
     /// Whether servers that nobody invited may wait for approval.
@@ -66,9 +65,10 @@ pub struct Control {
     setup: Setup,
     store: Arc<dyn Store>,
     authority: Arc<Authority>,
-    library: Library,
+    library: Shelf,
     waiting: Waiting,
     metrics: Metrics,
+    snapshot: snapshot::Snapshot,
     active: watch::Sender<Arc<Active>>,
     terms: watch::Sender<Arc<Terms>>,
     trusted: watch::Sender<Option<Arc<Trusted>>>,
@@ -78,10 +78,10 @@ impl Control {
     /// The operations of a pool whose policy and trust are read from the store.
     pub async fn open(
         setup: Setup,
+        library: Shelf,
         store: Arc<dyn Store>,
         authority: Arc<Authority>,
     ) -> Result<Arc<Self>, ControlError> {
-        let library = Library::open_or_create(&setup.library)?;
         let terms = Arc::new(Active::none(&setup.pool).terms(setup.wait_ms));
         let control = Self {
             active: watch::Sender::new(Arc::new(Active::none(&setup.pool))),
@@ -89,6 +89,7 @@ impl Control {
             trusted: watch::Sender::new(None),
             waiting: Waiting::default(),
             metrics: Metrics::default(),
+            snapshot: snapshot::Snapshot::default(),
             setup,
             store,
             authority,
@@ -137,8 +138,13 @@ impl Control {
     /// Commits changes and their events.
     async fn commit(&self, mut changes: Changes, events: &[Event]) -> Result<(), ControlError> {
         changes.events.extend(events.iter().map(records::event));
-        if changes.rows() > 0 {
-            self.store.commit(changes).await?;
+        if changes.rows() == 0 {
+            return Ok(());
+        }
+        let has_servers = !changes.servers.is_empty();
+        self.store.commit(changes).await?;
+        if has_servers {
+            self.snapshot.spoil();
         }
         Ok(())
     }

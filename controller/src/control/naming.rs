@@ -12,6 +12,21 @@ const LABELS: usize = crate::policy::limits::LABELS;
 /// Longest label or value, in bytes; a type can require no longer ones.
 const LABEL_BYTES: usize = crate::policy::limits::LABEL_BYTES;
 
+/// Longest note, in bytes: a line.
+const NOTE_BYTES: usize = 256;
+
+/// Checks why somebody put a hand on a server.
+pub(super) fn check_note(note: Option<&str>) -> Result<(), ControlError> {
+    let Some(note) = note else { return Ok(()) };
+    if note.len() <= NOTE_BYTES && !note.trim().is_empty() && !note.chars().any(char::is_control) {
+        return Ok(());
+    }
+    refused(format!(
+        "{:?} is no note: 1 to {NOTE_BYTES} bytes of a single line, not blank",
+        shown(note)
+    ))
+}
+
 /// Checks what somebody says of a server.
 pub(super) fn check(
     name: Option<&str>,
@@ -70,6 +85,14 @@ mod tests {
 
     fn labels(label: &str, value: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(label.into(), value.into())])
+    }
+
+    #[test]
+    fn a_note_is_one_line() {
+        assert!(check_note(None).is_ok() && check_note(Some("Lüfter laut, 3. Reihe")).is_ok());
+        for note in ["", "  ", "a\nb", "\u{1b}[2J", &"n".repeat(257)] {
+            assert!(check_note(Some(note)).is_err(), "{note:?}");
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Control, ControlError, operator};
 use crate::clock;
 use crate::engine::Terms;
-use crate::fleet::Rules;
-use crate::policy::{Policy, ServerType};
+use crate::fleet::{Rules, Server};
+use crate::policy::{Data, Policy, ServerType};
 use crate::records::{self, kind};
 use crate::store::changes::{Changes, Expected};
 
@@ -65,6 +65,16 @@ impl Active {
     /// A declared type.
     pub fn server_type(&self, name: &str) -> Option<&ServerType> {
         self.policy.types.iter().find(|declared| declared.name == name)
+    }
+
+    /// Whether what is on a server must not be lost: by what it is to be, and by what was last sealed
+    /// there. A type that is no longer declared may have been guarded.
+    pub(super) fn is_guarded(&self, server: &Server) -> bool {
+        let sealed = server.seen.seal.as_ref().map(|seal| seal.server_type.as_str());
+        let guards = |name: &str| {
+            self.server_type(name).is_none_or(|declared| declared.data == Data::Guarded)
+        };
+        server.server_type().into_iter().chain(sealed).any(guards)
     }
 }
 

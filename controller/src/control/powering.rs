@@ -12,7 +12,7 @@ use super::{Control, ControlError, operator};
 use crate::clock;
 use crate::fleet::{Enrolment, Event, EventKind, Server, Standing};
 use crate::power::PowerConfig;
-use crate::power::home::{Action, Ledger, Outcome, Record, Step, Who, carry_out};
+use crate::power::home::{Action, Ledger, Outcome, Policy, Record, Step, Who, carry_out};
 use crate::records::{self, kind};
 use crate::store::changes::{Changes, DocumentDelete, Expected};
 
@@ -108,8 +108,7 @@ impl Control {
             return Ok(());
         }
         let configs = self.documents::<PowerConfig>(kind::POWER).await?;
-        let silent = |server: &&Server| server.standing == Standing::Silent;
-        if configs.is_empty() || !servers.values().any(|server| silent(&server)) {
+        if configs.is_empty() || !servers.values().any(|one| one.standing == Standing::Silent) {
             return Ok(());
         }
         let rules = self.active().policy.pool.power.clone();
@@ -117,46 +116,43 @@ impl Control {
         let steps = self
             .change_ledger(|ledger| {
                 ledger.freeze(frozen);
-                let known = configs.iter().filter_map(|(key, config)| {
-                    let id: ServerId = key.parse().ok()?;
-                    Some((id, config, servers.get(&id)?))
-                });
-                let mut steps = Vec::new();
-                for (id, config, server) in known {
-                    look_at(ledger, server);
-                    if silent(&server) {
-                        steps.push((
-                            id,
-                            config.clone(),
-                            ledger.claim(&rules, &id.to_string(), now_ms),
-                        ));
-                    }
-                }
-                steps
+                claim(ledger, &rules, &configs, servers, now_ms)
             })
             .await?;
         for (id, config, step) in steps {
-            match step {
-                Step::Wait { .. } => {}
-                Step::GiveUp { attempts, silent_ms } => {
-                    let silent_s = silent_ms / 1000;
-                    let outcome = format!(
-                        "given up after {attempts} tries; it has been silent for {silent_s} s, and a person must look"
-                    );
-                    self.tell_power(id, "bring-home", &outcome).await?;
-                }
-                Step::BringHome { attempt, boot } => {
-                    let (who, action) = (Who::Policy, Action::BringHome(boot));
-                    let why = format!("it is silent, try {attempt}");
-                    let booked = Booked { server: id, action, who, why, began_ms: now_ms };
-                    let control = Arc::clone(self);
-                    // Not waited for: a management controller may take minutes.
-                    tokio::spawn(async move {
-                        if let Err(error) = control.give(config, booked).await {
-                            warn!("power of server {id}: {error}");
-                        }
-                    });
-                }
+            self.follow(id, config, step, now_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what the ledger allows for a silent server.
+    async fn follow(
+        self: &Arc<Self>,
+        id: ServerId,
+        config: PowerConfig,
+        step: Step,
+        now_ms: u64,
+    ) -> Result<(), ControlError> {
+        match step {
+            Step::Wait { .. } => {}
+            Step::GiveUp { attempts, silent_ms } => {
+                let silent_s = silent_ms / 1000;
+                let outcome = format!(
+                    "given up after {attempts} tries; it has been silent for {silent_s} s, and a person must look"
+                );
+                self.tell_power(id, "bring-home", &outcome).await?;
+            }
+            Step::BringHome { attempt, boot } => {
+                let (who, action) = (Who::Policy, Action::BringHome(boot));
+                let why = format!("it is silent, try {attempt}");
+                let booked = Booked { server: id, action, who, why, began_ms: now_ms };
+                let control = Arc::clone(self);
+                // Not waited for: a management controller may take minutes.
+                tokio::spawn(async move {
+                    if let Err(error) = control.give(config, booked).await {
+                        warn!("power of server {id}: {error}");
+                    }
+                });
             }
         }
         Ok(())
@@ -226,6 +222,28 @@ impl Control {
             }
         }
     }
+}
+
+/// What the ledger allows for each silent server whose power can be reached.
+fn claim(
+    ledger: &mut Ledger,
+    rules: &Policy,
+    configs: &[(String, PowerConfig)],
+    servers: &BTreeMap<ServerId, Server>,
+    now_ms: u64,
+) -> Vec<(ServerId, PowerConfig, Step)> {
+    let known = configs.iter().filter_map(|(key, config)| {
+        let id: ServerId = key.parse().ok()?;
+        Some((id, config, servers.get(&id)?))
+    });
+    let mut steps = Vec::new();
+    for (id, config, server) in known {
+        look_at(ledger, server);
+        if server.standing == Standing::Silent {
+            steps.push((id, config.clone(), ledger.claim(rules, &id.to_string(), now_ms)));
+        }
+    }
+    steps
 }
 
 /// Tells the ledger whether a server should speak, and when it last did.

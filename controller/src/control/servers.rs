@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use repave_protocol::ServerId;
+use repave_protocol::{DiskSelector, ServerId, Wipe};
 use tracing::warn;
 
 use super::{Control, ControlError, naming, operator};
@@ -14,8 +14,6 @@ use crate::store::{ServerFilter, ServerRow};
 
 /// Tries at a change that somebody else's spoils: a server that reports changes its record often.
 const TRIES: u32 = 10;
-/// Servers looked through for one that is named by the beginning of its id.
-const PAGE: usize = 500;
 
 /// A server, and the revision of its record.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +22,29 @@ pub struct Kept {
     pub server: Server,
     /// Its record's revision.
     pub revision: i64,
+}
+
+/// How a server is wiped.
+#[derive(Clone, Debug, Default)]
+pub struct Wiping {
+    /// The one disk; without it, all that are known to have held a target.
+    pub disk: Option<DiskSelector>,
+    /// Take the server out of the pool, too.
+    pub retire: bool,
+    /// Also if the policy guards its data.
+    pub force: bool,
+}
+
+impl Wiping {
+    fn detail(&self) -> String {
+        let words = [
+            self.disk.as_ref().map(|disk| format!("disk {disk:?}")),
+            self.retire.then(|| "retired".into()),
+            self.force.then(|| "forced".into()),
+        ];
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        words.join(", ")
+    }
 }
 
 impl Kept {
@@ -70,19 +91,24 @@ impl Control {
         if let Ok(id) = text.parse() {
             return Ok(id);
         }
-        let mut found = Vec::new();
-        let mut after = None;
-        loop {
-            let page = self.store.list_servers(&ServerFilter::default(), after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            for row in &page {
-                let Ok(server) = records::server(row) else { continue };
-                let by_id = text.len() >= 4 && server.id.to_string().starts_with(text);
-                if by_id || server.name.as_deref() == Some(text) {
-                    found.push(server.id);
-                }
-            }
+        let fits = |server: &Server| {
+            let by_id = text.len() >= 4 && server.id.to_string().starts_with(text);
+            by_id || server.name.as_deref() == Some(text)
+        };
+        let known = self.snapshot().await?;
+        let mut found: Vec<ServerId> =
+            known.values().filter(|server| fits(server)).map(|server| server.id).collect();
+        // A moment ago it may have been another's name.
+        if let [one] = found[..]
+            && !fits(&self.server(one).await?.server)
+        {
+            found.clear();
+        }
+        // It may have come, or got its name elsewhere, within this moment.
+        if found.is_empty() {
+            let mut all = BTreeMap::new();
+            self.load_servers(&mut all).await?;
+            found = all.values().filter(|server| fits(server)).map(|server| server.id).collect();
         }
         let what = format!("server {text:?}");
         match found.as_slice() {
@@ -168,17 +194,20 @@ impl Control {
         .await
     }
 
-    /// Keeps the balancer from a server, or lets it at it again.
+    /// Keeps the balancer from a server, and says why, or lets it at it again.
     pub async fn cordon(
         &self,
         id: ServerId,
         expected: Option<i64>,
-        cordoned: bool,
+        (cordoned, note): (bool, Option<&str>),
         actor: &str,
     ) -> Result<Kept, ControlError> {
+        naming::check_note(note)?;
         let action = if cordoned { "server.cordon" } else { "server.uncordon" };
-        self.operate(id, expected, (actor, action, None), |server, _| {
+        let note: Option<String> = note.map(Into::into);
+        self.operate(id, expected, (actor, action, note.clone()), |server, _| {
             server.cordoned = cordoned;
+            server.cordon_note = note.clone().filter(|_| cordoned);
             Ok(Vec::new())
         })
         .await
@@ -189,16 +218,19 @@ impl Control {
         &self,
         id: ServerId,
         expected: Option<i64>,
-        to: Option<&str>,
+        (to, note): (Option<&str>, Option<&str>),
         actor: &str,
     ) -> Result<Kept, ControlError> {
+        naming::check_note(note)?;
         if let Some(name) = to {
             self.declared(name)?;
         }
         let action = if to.is_some() { "server.pin" } else { "server.unpin" };
-        let detail = to.map(Into::into);
+        let said = note.map(|note| format!(": {note}")).unwrap_or_default();
+        let detail = to.map(|name| format!("{name}{said}"));
         self.operate(id, expected, (actor, action, detail), |server, _| {
             server.pinned = to.map(Into::into);
+            server.pin_note = note.filter(|_| to.is_some()).map(Into::into);
             Ok(Vec::new())
         })
         .await
@@ -209,12 +241,15 @@ impl Control {
         &self,
         id: ServerId,
         expected: Option<i64>,
+        note: Option<&str>,
         actor: &str,
     ) -> Result<Kept, ControlError> {
+        naming::check_note(note)?;
         let active = self.active();
-        self.operate(id, expected, (actor, "server.drain", None), |server, now_ms| {
+        let note: Option<String> = note.map(Into::into);
+        self.operate(id, expected, (actor, "server.drain", note.clone()), |server, now_ms| {
             let drain_ms = active.drain_ms(server.server_type());
-            server.cordoned = true;
+            (server.cordoned, server.cordon_note) = (true, note.clone());
             let why = format!("{actor} drained it");
             Ok(vec![server.assign(Wish::Spare, &why, Some(actor), now_ms, drain_ms)])
         })
@@ -231,6 +266,33 @@ impl Control {
         self.operate(id, expected, (actor, "server.retire", None), |server, now_ms| {
             let why = format!("{actor} retired it");
             Ok(vec![server.assign(Wish::Retired, &why, Some(actor), now_ms, 0)])
+        })
+        .await
+    }
+
+    /// Wipes what a server was from its disks and keeps it in default. One whose type's data is
+    /// guarded is wiped only if that is forced.
+    pub async fn wipe(
+        &self,
+        id: ServerId,
+        expected: Option<i64>,
+        how: &Wiping,
+        actor: &str,
+    ) -> Result<Kept, ControlError> {
+        let active = self.active();
+        let detail = Some(how.detail());
+        self.operate(id, expected, (actor, "server.wipe", detail), |server, now_ms| {
+            if !how.force && active.is_guarded(server) {
+                let (title, kind) = (server.title(), server.server_type().unwrap_or_default());
+                return Err(ControlError::Refused(format!(
+                    "{title} has guarded data, being of type {kind:?}; force the wipe to lose it"
+                )));
+            }
+            server.cordoned = true;
+            let why = format!("{actor} wiped it");
+            let wipe = Wipe { reason: why.clone(), disk: how.disk.clone() };
+            let wish = Wish::Wiped { wipe, retired: how.retire };
+            Ok(vec![server.assign(wish, &why, Some(actor), now_ms, 0)])
         })
         .await
     }

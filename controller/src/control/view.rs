@@ -81,7 +81,9 @@ fn add(fleet: &mut Fleet, known: &mut HashMap<Hardware, HardwareId>, server: &Se
         let failures_here =
             ImageFailures { server: place, server_type, version, failures: failures.count };
         fleet.image_failures.push(failures_here);
-        fleet.failures.push(Failure { at_ms: failures.last_ms, server_type, version });
+        let (at_ms, first_at_ms) =
+            (failures.last_ms, failures.first_ms.unwrap_or(failures.last_ms));
+        fleet.failures.push(Failure { at_ms, first_at_ms, server_type, version });
     }
 }
 
@@ -92,16 +94,17 @@ fn phase(server: &Server) -> Phase {
     let wish = server.assignment.as_ref().map(|assignment| &assignment.wish);
     match (&server.standing, wish) {
         (Standing::Pending, _) => Phase::Pending,
-        (Standing::Suspended { .. } | Standing::Retired, _) | (_, Some(Wish::Retired)) => {
-            Phase::Unusable
-        }
+        (Standing::Suspended { .. } | Standing::Retired, _) => Phase::Unusable,
+        (_, Some(wish)) if wish.is_retired() => Phase::Unusable,
         (Standing::Silent, _) => Phase::Silent,
         (Standing::Quarantined { .. }, _) | (Standing::Failed { .. }, None | Some(Wish::Spare)) => {
             Phase::Failed
         }
         (Standing::Up, None) => Phase::Up,
         (Standing::Up, Some(Wish::Be { .. })) if server.is_fulfilled() => Phase::Up,
-        (Standing::Idle | Standing::Staying, Some(Wish::Spare)) => Phase::Spare,
+        (Standing::Idle | Standing::Staying, Some(Wish::Spare)) | (Standing::Wiped, _) => {
+            Phase::Spare
+        }
         // One that comes with a whole target is about to boot it.
         (Standing::Idle, None) if server.seen.seal.is_some() => Phase::Moving,
         (Standing::Idle | Standing::Staying, None) => Phase::Spare,

@@ -2,6 +2,7 @@
 //! is told to end. Everything that is done here is asked for in [`Options`].
 
 mod chores;
+mod library;
 mod options;
 mod serve;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use repave_protocol::Refusal;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
@@ -20,10 +22,11 @@ use tracing::{info, warn};
 pub use options::{Command, Options, Run, initialise};
 
 use crate::api::{self, App};
-use crate::authority::Authority;
-use crate::control::{Control, Setup};
+use crate::authority::{Authority, TrustError};
+use crate::control::{Control, ControlError, Setup};
 use crate::engine::Engine;
 use crate::owner_only;
+use crate::shelf::Shelf;
 use crate::store;
 
 /// A trust document that lies here at the start is taken, if it is newer than the one in force.
@@ -79,14 +82,15 @@ pub async fn start(run: &Run) -> Result<Running> {
     let setup = Setup {
         pool: run.pool.clone(),
         root_key: run.root_key,
-        library: run.library.clone(),
         sources: run.sources(),
         open_enrolment: run.open_enrolment,
         power_commands: run.power_commands,
         wait_ms: run.wait_ms,
     };
-    let control = Control::open(setup, store, Arc::clone(&authority)).await?;
+    let shelf = Shelf::open(&run.library, &run.registry).context("opening the library")?;
+    let control = Control::open(setup, shelf.clone(), store, Arc::clone(&authority)).await?;
     take_trust(&control, state.join(TRUST)).await?;
+    warn_of_lost_keys(&control).await?;
     if let Some(first) = control.first_token().await? {
         let path = state.join(ADMIN_TOKEN);
         owner_only::write(&path, &format!("{}\n", first.token))
@@ -106,10 +110,14 @@ pub async fn start(run: &Run) -> Result<Running> {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
+    if let Some(remote) = shelf.remote() {
+        library::look(Arc::clone(&remote)).await;
+        tokio::spawn(library::run(remote, stopped.clone()));
+    }
     tokio::spawn(chores::run(Arc::clone(&control), run.chores(), stopped.clone()));
-    let routes = api::router(app, &run.library);
+    let routes = api::router(app, &shelf);
     let plain = blobs.map(|listener| {
-        let routes = api::blobs(&run.library);
+        let routes = api::blobs::routes(&shelf);
         tokio::spawn(serve::plain(listener, routes, stopped.clone()))
     });
     let serving = tokio::spawn(async move {
@@ -146,10 +154,31 @@ async fn take_trust(control: &Control, path: PathBuf) -> Result<()> {
     if known.is_some() && known == serde_json::from_slice(&bytes).ok() {
         return Ok(());
     }
-    match control.set_trust(&bytes, "trust.json").await {
+    match control.set_trust(&bytes, false, TRUST).await {
         Ok(trusted) => info!(version = trusted.document.version, "trust document taken"),
+        // What was set since is newer than what lay here at the first start: all is well.
+        Err(ControlError::Trust(TrustError::Refused(Refusal::Rollback {
+            found, least, ..
+        }))) => {
+            info!("{} holds version {found}; {least} is in force", path.display());
+        }
         Err(error) if known.is_some() => warn!("{}: {error}", path.display()),
         Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    }
+    Ok(())
+}
+
+/// Says so if a directive key that servers still go by is not here: whoever goes by an older trust
+/// document may believe no other, and can then be told nothing.
+async fn warn_of_lost_keys(control: &Control) -> Result<()> {
+    let Some(trusted) = control.trusted() else { return Ok(()) };
+    let own = control.authority().directive_keys();
+    let lost = trusted.document.directive_keys.iter().find(|key| !own.contains(key));
+    if let Some(key) = lost {
+        let found = control.trust_use().await?;
+        if !found.behind.is_empty() {
+            warn!("directive key {key} is not here, which some servers may need: {found}");
+        }
     }
     Ok(())
 }

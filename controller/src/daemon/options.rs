@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::chores;
 use crate::authority::Authority;
+use crate::library_place::{LibraryPlace, RegistryFiles};
 
 /// Run a pool's management controller.
 #[derive(Debug, Parser)]
@@ -60,9 +61,17 @@ pub struct Flags {
     /// Where to serve the image library over plain HTTP as well; servers check every chunk.
     #[arg(long, env = "REPAVE_BLOB_LISTEN", value_name = "ADDRESS:PORT")]
     blob_listen: Option<SocketAddr>,
-    /// The image library: a folder with an OCI image layout; made where there is none.
-    #[arg(long, env = "REPAVE_LIBRARY", value_name = "DIR")]
-    library: Option<PathBuf>,
+    /// The image library: a folder with an OCI image layout, made where there is none, or a
+    /// registry's repository, https://HOST/REPOSITORY.
+    #[arg(long, env = "REPAVE_LIBRARY", value_name = "DIR|URL")]
+    library: Option<LibraryPlace>,
+    /// PEM file with the CA that vouches for the registry, in place of the web's CAs.
+    #[arg(long, env = "REPAVE_REGISTRY_CA", value_name = "FILE")]
+    registry_ca: Option<PathBuf>,
+    /// Credentials for the registry, as `skopeo login --authfile FILE` writes them; only its owner
+    /// may have access to the file.
+    #[arg(long, env = "REPAVE_REGISTRY_AUTH", value_name = "FILE")]
+    registry_auth: Option<PathBuf>,
     /// Base URL from which servers fetch images, best first, in place of this controller's own. May
     /// be given several times.
     #[arg(long = "source", env = "REPAVE_SOURCES", value_delimiter = ',', value_name = "URL")]
@@ -116,7 +125,9 @@ pub struct Run {
     /// Where it serves blobs over plain HTTP.
     pub blob_listen: Option<SocketAddr>,
     /// Image library.
-    pub library: PathBuf,
+    pub library: LibraryPlace,
+    /// What belongs to it if it is in a registry.
+    pub registry: RegistryFiles,
     /// URLs for images, if not its own.
     pub other_sources: Vec<String>,
     /// Root key.
@@ -161,6 +172,8 @@ impl Flags {
             listen: self.listen.or(file.listen),
             blob_listen: self.blob_listen.or(file.blob_listen),
             library: self.library.or(file.library),
+            registry_ca: self.registry_ca.or(file.registry_ca),
+            registry_auth: self.registry_auth.or(file.registry_auth),
             sources: either(self.sources, file.sources),
             root_key: self.root_key.or(file.root_key),
             database_url: self.database_url.or(file.database_url),
@@ -186,7 +199,11 @@ impl Flags {
             names: self.names,
             listen: self.listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], 8443))),
             blob_listen: self.blob_listen,
-            library: self.library.unwrap_or_else(|| state.join("library")),
+            library: self.library.unwrap_or_else(|| LibraryPlace::Folder(state.join("library"))),
+            registry: RegistryFiles {
+                registry_ca: self.registry_ca,
+                registry_auth: self.registry_auth,
+            },
             other_sources: self.sources,
             root_key: needed(self.root_key, "--root-key")?,
             database_url: self.database_url,

@@ -6,6 +6,7 @@ mod batch;
 mod waiting;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use repave_protocol::{Directive, ServerId, Status};
 use thiserror::Error;
@@ -22,6 +23,8 @@ pub use waiting::{News, Waiting};
 
 /// Most statuses in one commit. Larger batches gain nothing and make the last one wait.
 const BATCH: usize = 512;
+/// How long the first status of a batch waits for others.
+const GATHER: Duration = Duration::from_millis(4);
 /// Most statuses that wait for their batch; beyond it a server is told to come again.
 const QUEUE: usize = 16 * 1024;
 /// Tries at one batch; only another replica's writes can spoil one.
@@ -133,6 +136,7 @@ async fn run(
 ) {
     let mut requests = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut requests, BATCH).await > 0 {
+        gather(&mut queue, &mut requests).await;
         let work: Vec<Work> =
             requests.iter().map(|r| Work { status: Arc::clone(&r.status), call: r.call }).collect();
         let now = terms.borrow().clone();
@@ -147,6 +151,18 @@ async fn run(
             // Whoever hung up needs no answer.
             let _ = request.reply.send(outcome);
         }
+    }
+}
+
+/// Lets more come for [`GATHER`]: a commit costs much the same for one status as for twenty.
+async fn gather(queue: &mut mpsc::Receiver<Request>, requests: &mut Vec<Request>) {
+    if requests.len() < BATCH {
+        tokio::time::sleep(GATHER).await;
+    }
+    while requests.len() < BATCH
+        && let Ok(request) = queue.try_recv()
+    {
+        requests.push(request);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a server is answered: the order that leads it from where it says it is to what it is to be,
 //! under the generation that makes it a new order or the last one again.
 
-use repave_protocol::{Generation, Order, Purpose, Side, Standing as Said, Status};
+use repave_protocol::{Generation, Order, Purpose, Side, Standing as Said, Status, Wipe};
 
 use super::event::{Event, EventKind};
 use super::orders::Wish;
@@ -24,7 +24,10 @@ const NOTHING: Answer = Answer::Hold { until_ms: None };
 
 /// Whether whoever sent `status` waits for its answer; progress is told to nobody in particular.
 pub const fn listens(status: &Status) -> bool {
-    !matches!(status.standing, Said::Purposing { .. } | Said::Leaving { .. } | Said::Returning)
+    !matches!(
+        status.standing,
+        Said::Purposing { .. } | Said::Wiping { .. } | Said::Leaving { .. } | Said::Returning
+    )
 }
 
 /// The answer to `status`, which the record has taken in already.
@@ -43,6 +46,7 @@ pub fn answer(server: &Server, status: &Status, now_ms: u64) -> Answer {
         Wish::Be { purpose } => be(server, purpose, status),
         Wish::Spare => stay("spare", status),
         Wish::Retired => stay("retired", status),
+        Wish::Wiped { wipe, .. } => erase(server, wipe, status),
     }
 }
 
@@ -68,7 +72,11 @@ fn be(server: &Server, purpose: &Purpose, status: &Status) -> Answer {
         (Said::Up { .. }, Some(_), _) => return NOTHING,
         // Busy with the last order, or failed at it: the same again.
         (
-            Said::Purposing { .. } | Said::Leaving { .. } | Said::Returning | Said::Failed { .. },
+            Said::Purposing { .. }
+            | Said::Wiping { .. }
+            | Said::Leaving { .. }
+            | Said::Returning
+            | Said::Failed { .. },
             _,
             Some(issued),
         ) => issued.order.clone(),
@@ -76,6 +84,14 @@ fn be(server: &Server, purpose: &Purpose, status: &Status) -> Answer {
         (_, None, _) => Order::Purpose(Box::new(purpose.clone())),
     };
     Answer::Order(order)
+}
+
+/// An order to wipe is said until the server tells what it covered, and then held back.
+fn erase(server: &Server, wipe: &Wipe, status: &Status) -> Answer {
+    match (status.side, &status.standing) {
+        (Side::Default, Said::Staying) if server.is_wiped() => NOTHING,
+        _ => Answer::Order(Order::Wipe(wipe.clone())),
+    }
 }
 
 /// An order to stay is said until it is obeyed, and then held back.
@@ -101,19 +117,19 @@ impl Server {
         let before = self.issued.take();
         let same_assignment = before.as_ref().filter(|issued| issued.assignment == assignment);
         let purposed = same_assignment.and_then(|issued| issued.purposed);
-        let is_rewrite = matches!(order, Order::Purpose(_)) && same_assignment.is_none();
+        let writes = matches!(order, Order::Purpose(_) | Order::Wipe(_));
+        let is_rewrite = writes && same_assignment.is_none();
         let again = before.as_ref().filter(|issued| issued.order == order && !is_rewrite);
         let generation = match again {
             Some(issued) => issued.generation,
             None => self.next_generation(before.as_ref(), status),
         };
         let is_new = again.is_none();
-        let is_purpose = matches!(order, Order::Purpose(_));
         let name = order_name(&order);
         self.issued = Some(Issued {
             generation,
             assignment,
-            purposed: if is_purpose { Some(generation) } else { purposed },
+            purposed: if writes { Some(generation) } else { purposed },
             is_out: is_work,
             order,
         });
@@ -138,6 +154,7 @@ const fn order_name(order: &Order) -> &'static str {
         Order::Purpose(_) => "purpose",
         Order::Boot { .. } => "boot",
         Order::Stay { .. } => "stay",
+        Order::Wipe(_) => "wipe",
         Order::Wait { .. } => "wait",
     }
 }

@@ -64,7 +64,7 @@ pub enum EventKind {
     Order {
         /// Its generation.
         generation: Generation,
-        /// `purpose`, `boot`, `stay` or `wait`.
+        /// `purpose`, `boot`, `stay`, `wipe` or `wait`.
         order: String,
     },
     /// An image was quarantined on a server.

@@ -22,8 +22,12 @@ pub struct Rules {
 }
 
 impl Seen {
-    /// Of a status that came at `now_ms`.
-    pub(super) fn of(status: &Status, now_ms: u64) -> Self {
+    /// Of a status that came at `now_ms`, after `before`.
+    pub(super) fn of(status: &Status, before: Option<&Self>, now_ms: u64) -> Self {
+        // The first status of a boot says what was read from the journal, whichever side it is.
+        let is_kept = status.side == Side::Default || status.sequence == 0;
+        let default_trust =
+            if is_kept { status.trust } else { before.and_then(|seen| seen.default_trust) };
         let load = match &status.standing {
             Said::Up { load } => *load,
             _ => Default::default(),
@@ -36,7 +40,10 @@ impl Seen {
             agent: status.agent.clone(),
             generation: status.generation,
             seal: status.seal.clone(),
+            wiped: status.wiped.clone(),
             load,
+            trust: status.trust,
+            default_trust,
         }
     }
 }
@@ -50,7 +57,7 @@ impl Server {
         }
         let is_repeat = status.boot == self.seen.boot && status.sequence == self.seen.sequence;
         let is_boot = status.boot != self.seen.boot;
-        self.seen = Seen::of(status, now_ms);
+        self.seen = Seen::of(status, Some(&self.seen), now_ms);
         let mut events = Vec::new();
         if is_boot {
             events.push(Event::boot(status, now_ms));
@@ -111,6 +118,7 @@ impl Server {
             image: image.name.clone(),
             version: image.version,
             count: 0,
+            first_ms: Some(now_ms),
             last_ms: now_ms,
             code: String::new(),
             quarantined: false,
@@ -170,17 +178,29 @@ impl Server {
         let quarantined = self.quarantine().map(|failures| failures.code.clone());
         let (standing, cause) = match said {
             Said::Purposing { stage, done_bytes, total_bytes, bytes_per_s } => {
-                let percent = (done_bytes.saturating_mul(100) / (*total_bytes).max(1)).min(100);
+                let percent = percent(*done_bytes, *total_bytes);
                 let (stage, bytes_per_s) = (*stage, *bytes_per_s);
-                (Standing::Purposing { stage, percent: percent as u8, bytes_per_s }, "reports it")
+                (Standing::Purposing { stage, percent, bytes_per_s }, "reports it")
+            }
+            Said::Wiping { pass, done_bytes, total_bytes, bytes_per_s } => {
+                let percent = percent(*done_bytes, *total_bytes);
+                let (pass, bytes_per_s) = (*pass, *bytes_per_s);
+                (Standing::Wiping { pass, percent, bytes_per_s }, "reports it")
             }
             Said::Leaving { .. } => (Standing::Booting, "left for its target"),
             Said::Returning => (Standing::Returning, "left its target"),
             Said::Up { .. } if self.is_draining(now_ms) => {
                 (Standing::Draining, "is to be something else")
             }
+            Said::Up { .. } if self.seen.seal.as_ref().is_some_and(|seal| seal.alone) => {
+                (Standing::Up, "its resident reports; it booted without a controller")
+            }
             Said::Up { .. } => (Standing::Up, "its resident reports"),
             _ if wish == Some(&Wish::Retired) => (Standing::Retired, "was retired"),
+            Said::Idle | Said::Staying if self.is_wiped() => match wish {
+                Some(wish) if wish.is_retired() => (Standing::Retired, "was wiped and retired"),
+                _ => (Standing::Wiped, "reads zero where its target was"),
+            },
             Said::Idle | Said::Staying | Said::Failed { .. } if quarantined.is_some() => {
                 let code = quarantined.unwrap_or_default();
                 (Standing::Quarantined { code }, "failed too often")
@@ -227,6 +247,10 @@ pub fn silence(server: &mut Server, now_ms: u64, rules: &Rules) -> Option<Event>
     }
     let cause = format!("has not reported for {} s", quiet_ms / 1000);
     server.move_to(Standing::Silent, cause, now_ms)
+}
+
+fn percent(done_bytes: u64, total_bytes: u64) -> u8 {
+    (done_bytes.saturating_mul(100) / total_bytes.max(1)).min(100) as u8
 }
 
 fn suspended(reason: &str) -> Standing {

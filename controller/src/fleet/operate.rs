@@ -76,12 +76,12 @@ impl Server {
     }
 
     /// Takes over what was said about `old`, a server whose machine now has another key: name,
-    /// labels and pin. The old key is no longer believed.
+    /// labels, pin and cordon. The old key is no longer believed.
     pub fn succeed(&mut self, old: &mut Self, by: &str, now_ms: u64) -> Vec<Event> {
         self.name = old.name.take().or(self.name.take());
         self.labels = std::mem::take(&mut old.labels);
-        self.pinned = old.pinned.take();
-        self.cordoned = old.cordoned;
+        (self.pinned, self.pin_note) = (old.pinned.take(), old.pin_note.take());
+        (self.cordoned, self.cordon_note) = (old.cordoned, old.cordon_note.take());
         old.enrolment = Enrolment::Approved { by: by.into(), at_ms: now_ms };
         let events = [old.expel(by, now_ms), self.approve(by, now_ms)];
         events.into_iter().flatten().collect()

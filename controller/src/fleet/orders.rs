@@ -1,6 +1,6 @@
 //! What a server is to be, and since when.
 
-use repave_protocol::{ImageReference, Purpose};
+use repave_protocol::{ImageReference, Purpose, Wipe};
 use serde::{Deserialize, Serialize};
 
 /// What a server is to be.
@@ -16,6 +16,14 @@ pub enum Wish {
     Spare,
     /// Nothing any more: it stays in default until it is burned anew.
     Retired,
+    /// Nothing: what it was is wiped from its disks, and it stays in default.
+    Wiped {
+        /// What the directive will say.
+        wipe: Wipe,
+        /// Whether it is taken out of the pool, too.
+        #[serde(default)]
+        retired: bool,
+    },
 }
 
 /// One decision about a server.
@@ -47,11 +55,16 @@ impl Wish {
         self.purpose().map(|purpose| purpose.server_type.as_str())
     }
 
+    /// Whether it leaves the pool.
+    pub const fn is_retired(&self) -> bool {
+        matches!(self, Self::Retired | Self::Wiped { retired: true, .. })
+    }
+
     /// The purpose, if any.
     pub const fn purpose(&self) -> Option<&Purpose> {
         match self {
             Self::Be { purpose } => Some(purpose),
-            Self::Spare | Self::Retired => None,
+            Self::Spare | Self::Retired | Self::Wiped { .. } => None,
         }
     }
 

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use repave_protocol::{Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side};
+use repave_protocol::{
+    Coverage, Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side,
+};
 use serde::{Deserialize, Serialize};
 
 use super::enrolment::Enrolment;
 use super::hardware::{Facts, Print};
-use super::orders::Assignment;
+use super::orders::{Assignment, Wish};
 use super::standing::Standing;
 
 /// One server.
@@ -42,9 +44,15 @@ pub struct Server {
     /// The balancer leaves it as it is.
     #[serde(default)]
     pub cordoned: bool,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon_note: Option<String>,
     /// It is to be this type and no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<String>,
+    /// Why, as the operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin_note: Option<String>,
     /// What it is to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assignment: Option<Assignment>,
@@ -78,9 +86,19 @@ pub struct Seen {
     /// What the target is sealed as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealReport>,
+    /// What the last wipe covered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wiped: Option<Coverage>,
     /// How busy it was.
     #[serde(default)]
     pub load: Load,
+    /// Version of the trust document that the running side went by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<u64>,
+    /// Version that the default side keeps, as far as it is known. A running target learns newer
+    /// ones in memory only, and nobody tells the default side before it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_trust: Option<u64>,
 }
 
 /// The last order issued.
@@ -92,7 +110,7 @@ pub struct Issued {
     pub order: Order,
     /// The assignment that it serves.
     pub assignment: u64,
-    /// The generation under which that assignment's purpose was ordered.
+    /// The generation under which that assignment's purpose, or wipe, was ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purposed: Option<Generation>,
     /// It was handed out, and neither success nor failure was heard of since.
@@ -111,6 +129,9 @@ pub struct Failures {
     pub version: u64,
     /// How often.
     pub count: u32,
+    /// The first time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ms: Option<u64>,
     /// The last time, in milliseconds since 1970.
     pub last_ms: u64,
     /// Code of the last fault.
@@ -131,6 +152,19 @@ impl Issued {
 }
 
 impl Server {
+    /// Whether all that decides what may be done with it is as it was in `earlier`; only when it
+    /// was heard of, and how busy it was, may have changed.
+    pub fn stands_as(&self, earlier: &Self) -> bool {
+        self.assignments == earlier.assignments
+            && self.cordoned == earlier.cordoned
+            && self.enrolment == earlier.enrolment
+            && self.standing == earlier.standing
+            && self.seen.seal == earlier.seen.seal
+            && self.pinned == earlier.pinned
+            && self.labels == earlier.labels
+            && self.failures == earlier.failures
+    }
+
     /// What to call it in a sentence.
     pub fn title(&self) -> String {
         match &self.name {
@@ -145,6 +179,43 @@ impl Server {
             Some(assignment) => assignment.wish.server_type(),
             None => self.seen.seal.as_ref().map(|seal| seal.server_type.as_str()),
         }
+    }
+
+    /// The hands on it, each with the reason that was given.
+    pub fn hands(&self) -> Vec<String> {
+        let said = |note: &Option<String>| note.as_ref().map(|note| format!(": {note}"));
+        let cordoned = self
+            .cordoned
+            .then(|| format!("cordoned{}", said(&self.cordon_note).unwrap_or_default()));
+        let pinned = self.pinned.as_ref().map(|pinned| {
+            format!("pinned to {pinned}{}", said(&self.pin_note).unwrap_or_default())
+        });
+        cordoned.into_iter().chain(pinned).collect()
+    }
+
+    /// Version of the trust document that it goes by on either side, if it ever said.
+    pub fn trust(&self) -> Option<u64> {
+        self.seen.trust.min(self.seen.default_trust)
+    }
+
+    /// Whether it is still to be told whom to believe: who was taken out, or thrown out, is not.
+    pub fn is_told(&self) -> bool {
+        let is_retired = matches!(&self.assignment, Some(one) if one.wish == Wish::Retired);
+        let is_out =
+            matches!(self.enrolment, Enrolment::Rejected { .. } | Enrolment::Revoked { .. });
+        !is_retired && !is_out
+    }
+
+    /// Whether the wipe in force has been carried out, by the generation under which it was ordered.
+    pub fn is_wiped(&self) -> bool {
+        let (Some(assignment), Some(issued)) = (&self.assignment, &self.issued) else {
+            return false;
+        };
+        let wiped = self.seen.wiped.as_ref().map(|wiped| wiped.generation);
+        matches!(assignment.wish, Wish::Wiped { .. })
+            && issued.assignment == assignment.number
+            && issued.purposed.is_some()
+            && issued.purposed == wiped
     }
 
     /// Whether the order in force has been carried out: the target that was wished for is sealed.

@@ -1,7 +1,7 @@
 //! Where a server stands: one word for people and for the balancer, folded from what it reported
 //! and what it was told.
 
-use repave_protocol::Stage;
+use repave_protocol::{Stage, WipePass};
 use serde::{Deserialize, Serialize};
 
 /// Where a server stands.
@@ -31,6 +31,17 @@ pub enum Standing {
     Returning,
     /// In default, and staying there on orders.
     Staying,
+    /// Its disks are being wiped.
+    Wiping {
+        /// What is being done.
+        pass: WipePass,
+        /// How much of it was done, 0 to 100.
+        percent: u8,
+        /// Bytes dealt with in each second, lately.
+        bytes_per_s: u64,
+    },
+    /// Wiped; in default, and staying there.
+    Wiped,
     /// It has not reported for longer than the pool allows.
     Silent,
     /// It could not carry out its last order and tries again.
@@ -66,6 +77,8 @@ impl Standing {
             Self::Draining => "draining",
             Self::Returning => "returning",
             Self::Staying => "staying",
+            Self::Wiping { .. } => "wiping",
+            Self::Wiped => "wiped",
             Self::Silent => "silent",
             Self::Failed { .. } => "failed",
             Self::Quarantined { .. } => "quarantined",
@@ -75,7 +88,7 @@ impl Standing {
     }
 
     /// Every name there is.
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 15] = [
         "pending",
         "idle",
         "purposing",
@@ -84,6 +97,8 @@ impl Standing {
         "draining",
         "returning",
         "staying",
+        "wiping",
+        "wiped",
         "silent",
         "failed",
         "quarantined",
@@ -96,6 +111,7 @@ impl Standing {
     pub(super) fn differs_notably(&self, next: &Self) -> bool {
         match (self, next) {
             (Self::Purposing { stage, .. }, Self::Purposing { stage: next, .. }) => stage != next,
+            (Self::Wiping { pass, .. }, Self::Wiping { pass: next, .. }) => pass != next,
             _ => self != next,
         }
     }

@@ -1,14 +1,14 @@
 //! Lives of servers: statuses in, orders and standings out.
 
 use repave_protocol::{
-    Blame, BootMethod, Dmi, Fault, Generation, ImageReference, Inventory, Load, Nonce, Order,
-    PoolId, Purpose, SealReport, ServerId, Settings, Sha256, Side, SigningKey, Stage,
-    Standing as Said, Status,
+    Blame, BootMethod, Coverage, Dmi, Fault, Generation, ImageReference, Inventory, Load, Nonce,
+    Order, PoolId, Purpose, SealReport, ServerId, Settings, Sha256, Side, SigningKey, Stage,
+    Standing as Said, Status, Wipe, WipePass,
 };
 
 use super::{
     Answer, Credentials, EventKind, Invitation, NotAdmitted, Rules, Server, Standing, Wish, admit,
-    answer, silence,
+    answer, listens, silence,
 };
 
 const RULES: Rules = Rules { retries: 2, silent_after_ms: 60_000, boot_within_ms: 300_000 };
@@ -37,6 +37,7 @@ fn seal(server_type: &str, generation: u64) -> Option<SealReport> {
         version: 1,
         manifest: Sha256::of(server_type.as_bytes()),
         attempts: 0,
+        alone: false,
     })
 }
 
@@ -91,8 +92,10 @@ fn status() -> Status {
         agent: "1".into(),
         generation: None,
         seal: None,
+        wiped: None,
         standing: Said::Idle,
         uptime_ms: 0,
+        watchdog: None,
         inventory: Some(inventory("S1")),
         default_partition: None,
         trust: None,
@@ -398,4 +401,110 @@ fn a_burned_machine_takes_over_from_its_old_key() {
     new.check(Said::Idle, None, (1, order_for("db")));
     old.check(Said::Idle, None, (0, WAIT));
     old.stands("suspended");
+}
+
+#[test]
+fn a_round_moves_no_server_that_has_changed_since_it_looked() {
+    let mut life = Life::approved();
+    life.be("web");
+    let status = life.status(Said::Idle, None);
+    life.report(&status);
+    let seen = life.server.clone();
+    let same = life.status(Said::Idle, None);
+    life.server.observe(&same, life.now_ms, &RULES);
+    assert!(life.server.stands_as(&seen), "it has only been heard of again");
+
+    let changes: [fn(&mut Server); 5] = [
+        |server| server.cordoned = true,
+        |server| server.pinned = Some("db".into()),
+        |server| drop(server.labels.insert("rack".into(), "2".into())),
+        |server| drop(server.expel("ann", 9_000)),
+        |server| drop(server.assign(Wish::Retired, "old", Some("ann"), 9_000, 0)),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut changed = life.server.clone();
+        change(&mut changed);
+        assert!(!changed.stands_as(&seen), "change {number}");
+    }
+}
+
+#[test]
+fn a_server_goes_by_the_older_trust_of_its_two_sides() {
+    let mut life = Life::approved();
+    let mut tell = |side, sequence, boot, trust| {
+        let boot = Nonce::from_random([boot; 32]);
+        let status = Status { side, sequence, boot, trust: Some(trust), ..status() };
+        life.server.observe(&status, 2_000, &RULES);
+        life.server.trust()
+    };
+    assert_eq!(tell(Side::Default, 1, 1, 1), Some(1));
+    // What a resident says first is what the default side keeps; what it learns later is its own.
+    assert_eq!(tell(Side::Target, 0, 2, 1), Some(1));
+    assert_eq!(tell(Side::Target, 1, 2, 2), Some(1));
+    assert_eq!(tell(Side::Default, 0, 3, 1), Some(1));
+    assert_eq!(tell(Side::Default, 1, 3, 2), Some(2));
+    assert_eq!(tell(Side::Target, 0, 4, 2), Some(2));
+    assert_eq!(tell(Side::Target, 1, 4, 3), Some(2));
+}
+
+#[test]
+fn a_record_that_says_nothing_of_trust_is_read_and_counts_as_behind() {
+    let mut doc = serde_json::to_value(&Life::approved().server).unwrap();
+    let seen = doc["seen"].as_object_mut().unwrap();
+    seen.retain(|name, _| !name.contains("trust"));
+    let server: Server = serde_json::from_value(doc).unwrap();
+    assert_eq!(server.trust(), None);
+    assert!(server.is_told() && server.trust() < Some(1));
+}
+
+fn wipe() -> Wipe {
+    Wipe { reason: "ann wiped it".into(), disk: None }
+}
+
+fn wiping(done_bytes: u64) -> Said {
+    let pass = WipePass::Zeroing;
+    Said::Wiping { pass, done_bytes, total_bytes: 4, bytes_per_s: 9 }
+}
+
+/// A status of a server that stays, and tells of the wipe of that generation.
+fn wiped(life: &mut Life, generation: u64) -> Status {
+    let (generation, ranges, missing) = (Generation(generation), Vec::new(), Vec::new());
+    let wiped = Some(Coverage { generation, ranges, missing });
+    Status { wiped, ..life.status(Said::Staying, None) }
+}
+
+#[test]
+fn a_wipe_is_ordered_until_its_coverage_is_told_and_a_second_one_is_another() {
+    let mut life = Life::approved();
+    life.be("web");
+    life.check(Said::Idle, None, (1, order_for("web")));
+    life.check(up(), seal("web", 1), (2, WAIT));
+    life.assign(Wish::Wiped { wipe: wipe(), retired: false }, 0);
+    life.check(up(), seal("web", 1), (3, Order::Wipe(wipe())));
+    // The same order again until it is done, whatever the server says of itself.
+    life.check(Said::Idle, seal("web", 1), (3, Order::Wipe(wipe())));
+    let told = life.status(wiping(1), None);
+    life.report(&told);
+    assert!(!listens(&told));
+    assert_eq!(
+        life.server.standing,
+        Standing::Wiping { pass: WipePass::Zeroing, percent: 25, bytes_per_s: 9 }
+    );
+    life.check(failed(Blame::Device), None, (3, Order::Wipe(wipe())));
+    life.check(Said::Staying, None, (3, Order::Wipe(wipe())));
+    // An older wipe is no answer to this one.
+    let old = wiped(&mut life, 2);
+    assert_eq!(life.report(&old), (3, Order::Wipe(wipe())));
+    assert_eq!(life.server.standing, Standing::Staying);
+    for generation in [4, 4] {
+        let done = wiped(&mut life, 3);
+        assert_eq!(life.report(&done), (generation, WAIT));
+        assert_eq!(life.server.standing, Standing::Wiped);
+    }
+    life.assign(Wish::Wiped { wipe: wipe(), retired: true }, 0);
+    let done = wiped(&mut life, 3);
+    assert_eq!(life.report(&done), (5, Order::Wipe(wipe())));
+    let done = wiped(&mut life, 5);
+    assert_eq!(life.report(&done), (6, WAIT));
+    assert_eq!(life.server.standing, Standing::Retired);
 }

@@ -1,6 +1,9 @@
 //! The page as its template makes it: what it shows, and that nothing which somebody else wrote
 //! becomes part of it.
 
+#[path = "contrast.rs"]
+mod contrast;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -21,6 +24,7 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         standing,
         standing_since_ms: NOW_MS,
         seen: LastStatus {
+            wiped: None,
             at_ms: NOW_MS - 4_000,
             boot: Nonce::from_random([seed; 32]),
             sequence: 1,
@@ -29,13 +33,17 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
             generation: None,
             seal: None,
             load: Load { busy_milli: 100 * u64::from(seed), ..Load::default() },
+            trust: None,
+            default_trust: None,
         },
         facts: Facts { serial: Some(format!("S{seed}")), ..Facts::default() },
         print: None,
         default_partition: None,
         labels: BTreeMap::from([("rack".into(), "7".into())]),
         cordoned: false,
+        cordon_note: None,
         pinned: None,
+        pin_note: None,
         assignment: None,
         assignments: 0,
         issued: None,
@@ -80,7 +88,7 @@ fn seen(servers: Vec<Server>) -> Seen {
             types: vec![of("web", 4, 3, 2, Some(812)), of("batch", 2, 2, 2, None)],
             notes: vec!["short of servers: web wants 4 and has 3".into()],
             frozen: true,
-            servers: servers.into_iter().map(|server| (server.id, server)).collect(),
+            servers: Arc::new(servers.into_iter().map(|server| (server.id, server)).collect()),
         },
         events: vec![note("concurrency reached: 2 servers are moving, 2 may at once"), moved],
         identity: Identity { name: "wall".into(), role: Role::Viewer },
@@ -97,15 +105,16 @@ fn some() -> Vec<Server> {
         server_type: "web".into(),
         image: "web".into(),
         version: 7,
+        first_ms: None,
         count: 2,
         last_ms: NOW_MS,
         code: "disk.read".into(),
         quarantined: true,
     };
     failed.failures.insert(Sha256::of(b"an image"), failures);
-    failed.cordoned = true;
+    (failed.cordoned, failed.cordon_note) = (true, Some("the fan is loud".into()));
     let mut pinned = server(3, "batch-1", Standing::Up);
-    pinned.pinned = Some("batch".into());
+    (pinned.pinned, pinned.pin_note) = (Some("batch".into()), Some("for the audit".into()));
     pinned.seen.seal = Some(SealReport {
         generation: Generation(3),
         server_type: "batch".into(),
@@ -113,6 +122,7 @@ fn some() -> Vec<Server> {
         version: 7,
         manifest: Sha256::of(b"another"),
         attempts: 0,
+        alone: false,
     });
     vec![
         server(1, "web-1", purposing),
@@ -138,9 +148,9 @@ fn the_pool_is_on_its_page() {
         "43 %",
         "value=\"43\"",
         "81 %",
-        "pinned to batch",
+        "pinned to batch: for the audit",
         "batch:7",
-        "cordoned",
+        "cordoned: the fan is loud",
         "4 s ago",
         "quarantined",
         "spare → web (web:7)",
@@ -164,7 +174,7 @@ fn the_pool_is_on_its_page() {
 #[test]
 fn an_empty_pool_has_a_page() {
     let mut seen = seen(some());
-    seen.overview.servers.clear();
+    seen.overview.servers = Default::default();
     seen.overview.types.clear();
     seen.events.clear();
     let page = pool(&seen).unwrap();

@@ -191,10 +191,11 @@ impl Tone {
             Standing::Pending
             | Standing::Purposing { .. }
             | Standing::Booting
+            | Standing::Wiping { .. }
             | Standing::Draining
             | Standing::Returning => Self::Busy,
             Standing::Up => Self::Good,
-            Standing::Idle | Standing::Staying | Standing::Retired => Self::Plain,
+            Standing::Idle | Standing::Staying | Standing::Wiped | Standing::Retired => Self::Plain,
         }
     }
 
@@ -252,10 +253,7 @@ fn remarks(server: &Server) -> Vec<String> {
         let end = if one.quarantined { ", quarantined" } else { "" };
         format!("{}:{} failed {} × ({}){end}", one.image, one.version, one.count, one.code)
     }));
-    if server.cordoned {
-        remarks.push("cordoned".into());
-    }
-    remarks.extend(server.pinned.iter().map(|pinned| format!("pinned to {pinned}")));
+    remarks.extend(server.hands());
     remarks
 }
 

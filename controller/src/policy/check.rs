@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use repave_protocol::limits::WATCHDOG_S;
 use serde::Serialize;
 
 use super::channel::is_name;
@@ -165,6 +166,10 @@ fn check_requires(server_type: &ServerType, finder: &mut Finder<'_>) {
 fn check_settings(templates: &SettingsTemplates, finder: &mut Finder<'_>) {
     let most_files = repave_protocol::limits::SETTINGS_FILES as u64;
     finder.within("settings.files (their number)", templates.files.len() as u64, 0, most_files);
+    if let Some(watchdog_s) = templates.watchdog_s {
+        let (least, most) = WATCHDOG_S.into_inner();
+        finder.within("settings.watchdog_s", watchdog_s.into(), least.into(), most.into());
+    }
     let mut paths = BTreeSet::new();
     for FileTemplate { path, mode, .. } in &templates.files {
         let field = format!("settings.files {path:?}");
@@ -230,6 +235,10 @@ mod tests {
         check(&file("/etc/motd", "{{ server.id }}"), &[]);
         check(&file("etc/motd", ""), &["not an absolute path"]);
         check(&file("/etc/../motd", ""), &["not an absolute path"]);
+        let watchdog = |s| format!("{WEB}wanted=1\n[type.settings]\nwatchdog_s={s}\n");
+        check(&watchdog(180), &[]);
+        check(&watchdog(29), &["settings.watchdog_s"]);
+        check(&watchdog(601), &["settings.watchdog_s"]);
         check(&file("/etc/motd", "{{ server.id"), &["\"/etc/motd\" line 1"]);
     }
 }

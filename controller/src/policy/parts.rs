@@ -111,6 +111,10 @@ pub struct SettingsTemplates {
     pub hostname: Option<String>,
     /// Lines for root's `authorized_keys`; one that renders to nothing is left out.
     pub ssh_authorized_keys: Vec<String>,
+    /// The image's systemd feeds the hardware watchdog, which resets a server that was not fed for so
+    /// many seconds. Not a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_s: Option<u32>,
     /// Whole files.
     pub files: Vec<FileTemplate>,
 }
@@ -160,7 +164,7 @@ pub struct Rollout {
     pub wave_share: Milli,
     /// A server counts as good this many seconds after it came up.
     pub settle_s: u64,
-    /// More failures of the version than this stop its rollout.
+    /// The version may fail on so many servers, however often on each; one more stops its rollout.
     pub most_failures: u32,
 }
 

@@ -77,7 +77,8 @@ pub fn render(server_type: &ServerType, facts: &Facts) -> Result<Settings, Rende
         left_bytes: SETTINGS_BYTES,
     };
     let hostname = templates.hostname.as_ref().map(|template| press.hostname(template));
-    let mut settings = Settings { hostname: hostname.transpose()?, ..Settings::default() };
+    let (hostname, watchdog_s) = (hostname.transpose()?, templates.watchdog_s);
+    let mut settings = Settings { hostname, watchdog_s, ..Settings::default() };
     for (number, template) in templates.ssh_authorized_keys.iter().enumerate() {
         let field = key_field(number);
         let line = press.render(&field, template)?;

@@ -174,7 +174,6 @@ impl World {
     fn fail(&mut self, index: usize, now_ms: u64) {
         let server = &mut self.fleet.servers[index];
         if let (Some(id), Some(version)) = (server.server_type, server.version) {
-            self.fleet.failures.push(Failure { at_ms: now_ms, server_type: id, version });
             let key = (index as u32, id, version);
             let pairs = &mut self.fleet.image_failures;
             let place = *self.pairs.entry(key).or_insert_with(|| {
@@ -182,7 +181,10 @@ impl World {
                 pairs.push(ImageFailures { server, server_type: id, version, failures: 0 });
                 pairs.len() - 1
             });
+            let first_at_ms = if pairs[place].failures == 0 { now_ms } else { 0 };
             pairs[place].failures += 1;
+            let failure = Failure { at_ms: now_ms, first_at_ms, server_type: id, version };
+            self.fleet.failures.push(failure);
         }
         self.failed += 1;
         server.phase = Phase::Failed;

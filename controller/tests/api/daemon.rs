@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use repave_controller::control::Role;
 use repave_controller::daemon::{Run, Running, start};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_image_codec::Library;
 use repave_protocol::{
-    Dmi, Inventory, Nonce, PoolId, ServerId, Side, SigningKey, Standing, Status, TrustDocument,
-    seal,
+    Dmi, Generation, Inventory, Nonce, PoolId, SealReport, ServerId, Sha256, Side, SigningKey,
+    Standing, Status, TrustDocument, seal,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -49,7 +50,8 @@ impl Daemon {
             names: vec!["127.0.0.1".into()],
             listen: "127.0.0.1:0".parse().unwrap(),
             blob_listen: None,
-            library,
+            library: LibraryPlace::Folder(library),
+            registry: RegistryFiles::default(),
             other_sources: Vec::new(),
             root_key: root().public(),
             database_url: None,
@@ -120,7 +122,25 @@ impl Daemon {
 
     /// A server reports for the first time and is pending; its id.
     pub(crate) fn report(&self, seed: u8) -> ServerId {
-        let (id, bytes) = status(seed);
+        self.send(status(seed))
+    }
+
+    /// A server reports for the first time, with a target of that type on its disk.
+    pub(crate) fn report_sealed(&self, seed: u8, server_type: &str) -> ServerId {
+        self.send(status_of(seed, |status| {
+            status.seal = Some(SealReport {
+                generation: Generation(1),
+                server_type: server_type.into(),
+                image: server_type.into(),
+                version: 1,
+                manifest: Sha256::of(b"manifest"),
+                attempts: 0,
+                alone: false,
+            });
+        }))
+    }
+
+    fn send(&self, (id, bytes): (ServerId, Vec<u8>)) -> ServerId {
         let path = format!("POST /v1/servers/{id}/status");
         self.ask(&path).without("authorization").raw("application/json", &bytes).expect(200);
         id
@@ -148,10 +168,14 @@ fn pool() -> PoolId {
 
 /// A first status.
 pub(crate) fn status(seed: u8) -> (ServerId, Vec<u8>) {
+    status_of(seed, |_| {})
+}
+
+fn status_of(seed: u8, change: impl FnOnce(&mut Status)) -> (ServerId, Vec<u8>) {
     let key = SigningKey::from_seed(&[seed; 32]);
     let id = ServerId::of(&key.public());
     let dmi = Dmi { serial: Some(format!("S{seed}")), ..Dmi::default() };
-    let status = Status {
+    let mut status = Status {
         crit: Vec::new(),
         pool: pool(),
         server: id,
@@ -162,13 +186,16 @@ pub(crate) fn status(seed: u8) -> (ServerId, Vec<u8>) {
         agent: "1".into(),
         generation: None,
         seal: None,
+        wiped: None,
         standing: Standing::Idle,
         uptime_ms: 1,
+        watchdog: None,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),
         default_partition: None,
         trust: None,
         join_token: None,
     };
+    change(&mut status);
     (id, seal(&status, &key))
 }
 

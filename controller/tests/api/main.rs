@@ -6,6 +6,7 @@
 mod access;
 mod daemon;
 mod description;
+mod ending;
 mod limits;
 mod page;
 mod pool;

@@ -64,7 +64,16 @@ fn what_is_done_to_a_server() {
     let seen = |action: &str| act(action).expect(200).json();
     assert_eq!(seen("approve")["enrolment"], "approved");
     assert_eq!(seen("cordon")["cordoned"], true);
-    assert_eq!(seen("uncordon")["cordoned"], false);
+    let noted = act("cordon").body(&json!({"note": "fan is loud"})).expect(200).json();
+    assert_eq!(noted["cordon_note"], "fan is loud");
+    assert_eq!(daemon.get(&format!("/v1/servers/{id}"))["cordon_note"], "fan is loud");
+    let events = daemon.get("/v1/events?kind=operator").to_string();
+    assert!(events.contains("fan is loud"), "{events}");
+    act("cordon").body(&json!({"note": "two\nlines"})).expect(422);
+    act("retire").body(&json!({"note": "why"})).expect(400);
+    act("cordon").body(&json!({"colour": 1})).expect(422);
+    let lifted = seen("uncordon");
+    assert_eq!((&lifted["cordoned"], &lifted["cordon_note"]), (&json!(false), &Value::Null));
     assert_eq!(seen("unpin")["pinned"], Value::Null);
     assert_eq!(seen("drain")["cordoned"], true);
     assert_eq!(seen("clear")["failures"], json!([]));
@@ -102,4 +111,33 @@ fn a_change_that_was_not_seen_is_not_overwritten() {
     cordon("\"1\", \"2\"").expect(400);
     cordon("17").expect(400);
     cordon("*").expect(200);
+}
+
+#[test]
+fn a_wipe_of_guarded_data_is_forced_or_refused() {
+    let daemon = Daemon::start();
+    let policy = "[pool]\nname = 'demo'\n\n[[type]]\nname = 'db'\nimage = 'db:latest'\nmin = 0\n\
+                  max = 3\nwanted = 0\ndata = 'guarded'\n\n[[type]]\nname = 'web'\nimage = 'web:latest'\n\
+                  min = 0\nmax = 3\nwanted = 0\n";
+    daemon.ask("PUT /v1/policy").raw("application/toml", policy.as_bytes()).expect(200);
+    let wipe = |id, body| daemon.ask(&format!("POST /v1/servers/{id}/wipe")).body(&body);
+    let (web, db) = (daemon.report_sealed(1, "web"), daemon.report_sealed(2, "db"));
+    // What was declared once and no longer is may have been guarded.
+    let gone = daemon.report_sealed(3, "gone");
+    for guarded in [db, gone] {
+        let refused = wipe(guarded, json!({})).expect(422).json();
+        assert!(refused["detail"].as_str().unwrap().contains("guarded data"), "{refused}");
+        assert_eq!(daemon.get(&format!("/v1/servers/{guarded}"))["why"], Value::Null);
+        assert_eq!(wipe(guarded, json!({"force": true})).expect(200).json()["cordoned"], true);
+    }
+    let body = json!({"retire": true, "disk_serial": "disk-1"});
+    assert_eq!(wipe(web, body).expect(200).json()["why"], "admin wiped it");
+    wipe(web, json!({"disk_serial": " "})).expect(400);
+    wipe(web, json!({"disk_seriall": "disk-1"})).expect(422);
+    daemon.ask(&format!("POST /v1/servers/{web}/wipe")).expect(415);
+    let events = daemon.get("/v1/events?kind=operator&limit=20");
+    let found =
+        events["items"].as_array().unwrap().iter().find(|event| event["server"] == web.to_string());
+    let found = found.unwrap();
+    assert_eq!((&found["action"], &found["actor"]), (&json!("server.wipe"), &json!("admin")));
 }

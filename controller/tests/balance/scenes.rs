@@ -73,8 +73,12 @@ fn a_note_says_why_not() {
 #[test]
 fn a_used_up_budget_says_until_when() {
     let (policy, mut fleet) = scene(&format!("{WEB}min=0\nwanted=1\n"), vec![spare(0)]);
-    let failure =
-        |ago_s: u64| Failure { at_ms: NOW_MS - ago_s * 1000, server_type: TypeId(0), version: 2 };
+    let failure = |ago_s: u64| Failure {
+        at_ms: NOW_MS - ago_s * 1000,
+        first_at_ms: 0,
+        server_type: TypeId(0),
+        version: 2,
+    };
     fleet.failures = [600, 500, 400, 300, 200].map(failure).into();
     let decision = balance(&fleet, &policy, NOW_MS);
     assert!(decision.moves.is_empty());
@@ -214,6 +218,26 @@ fn a_rollout_has_canary_and_waves() {
 }
 
 #[test]
+fn one_broken_server_does_not_stop_a_rollout() {
+    let old = |n| Server { version: Some(1), ..up(n, 0, 0) };
+    let (policy, mut fleet) = scene(&format!("{WEB}min=0\nwanted=5\n"), (0..5).map(old).collect());
+    let mut now_ms = NOW_MS;
+    let decision = balance(&fleet, &policy, now_ms);
+    begin(&mut fleet, &decision, now_ms);
+    let first_at_ms = now_ms + 60_000;
+    for retry in 1..4 {
+        now_ms = NOW_MS + retry * 60_000;
+        fleet.failures =
+            vec![Failure { at_ms: now_ms, first_at_ms, server_type: TypeId(0), version: 2 }];
+        let decision = balance(&fleet, &policy, now_ms);
+        assert!(!words(&decision).contains("stopped"), "{retry}: {decision:?}");
+        fleet.memory = decision.memory;
+    }
+    let rollout = fleet.memory.types["web"].rollout.unwrap();
+    assert_eq!(rollout.failures, 1);
+}
+
+#[test]
 fn a_rollout_stops_on_failures_and_says_so() {
     let web = format!("{WEB}min=0\nwanted=5\n");
     let old = |n| Server { version: Some(1), ..up(n, 0, 0) };
@@ -229,11 +253,17 @@ fn a_rollout_stops_on_failures_and_says_so() {
         let index = canary.unwrap().index as usize;
         now_ms += 60_000;
         fleet.servers[index] = Server { phase: Phase::Failed, ..spare(index) };
-        fleet.failures.push(Failure { at_ms: now_ms, server_type: TypeId(0), version: 2 });
+        fleet.failures.push(Failure {
+            at_ms: now_ms,
+            first_at_ms: now_ms,
+            server_type: TypeId(0),
+            version: 2,
+        });
         finish(&mut fleet, now_ms);
     }
     let decision = balance(&fleet, &policy, now_ms);
     assert!(words(&decision).contains("rollout of web 2 stopped after 2 failures"), "{decision:?}");
+    assert!(words(&decision).contains("`repave channel set web:stable 1` goes back"));
     for step in &decision.moves {
         assert_eq!(step.action, Action::Purpose { to: TypeId(0), version: 1 });
     }
@@ -243,6 +273,11 @@ fn a_rollout_stops_on_failures_and_says_so() {
     assert!(restarted.memory.restart_rollout("web") && !restarted.memory.restart_rollout("web"));
     let decision = balance(&restarted, &policy, now_ms + 60_000);
     assert!(words(&decision).contains("version 2 as canary"), "{decision:?}");
+    // Back at the old version all have what they should, and nothing more is said.
+    let mut back = fleet.clone();
+    back.types[0].image = Some(AvailableImage { version: 1, previous: Some(2) });
+    let decision = balance(&back, &policy, now_ms + 60_000);
+    assert!(!words(&decision).contains("rollout"), "{decision:?}");
     // A newer version begins anew, too.
     fleet.types[0].image = Some(AvailableImage { version: 3, previous: Some(1) });
     let decision = balance(&fleet, &policy, now_ms + 60_000);

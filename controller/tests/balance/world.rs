@@ -112,6 +112,7 @@ pub(crate) fn fleet(policy: &Policy) -> impl Strategy<Value = Fleet> + use<> {
             fleet.image_failures = image_failures.iter().map(pair).collect();
             let failure = |&(of, age_s): &(u16, u64)| Failure {
                 at_ms: NOW_MS - age_s * 1000,
+                first_at_ms: NOW_MS - age_s * 1000,
                 server_type: TypeId(of),
                 version: 2,
             };

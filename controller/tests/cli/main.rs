@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod controller;
+mod image;
 mod offline;
 mod remote;
 
@@ -112,4 +113,21 @@ fn a_policy_is_tried_out() {
     write(&POLICY.replace("wanted = 4", "wanted = 10\nmin = 11"));
     let text = check(&["policy.toml"], 3, "type web: min is 11, above its max of 9");
     assert!(text.contains("type web: wanted is 10"), "all faults at once: {text}");
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    let folder = tempdir().unwrap();
+    let unit = include_str!("../../repave-controller.service");
+    let installed = "ExecStart=/usr/bin/repave-controller ";
+    assert!(unit.contains(installed));
+    let here = format!("ExecStart={} ", env!("CARGO_BIN_EXE_repave-controller"));
+    let path = folder.path().join("repave-controller.service");
+    fs::write(&path, unit.replace(installed, &here)).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    let output = verify.args(["verify", "--man=no"]).arg(&path).output();
+    let output = output.expect("the Debian package systemd; initramfs/deps.sh installs it");
+    // A key that it does not know is only a warning to it.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }

@@ -29,6 +29,7 @@ fn server() -> ServerView {
         standing_since: "2026-11-24T15:07:13Z".into(),
         server_type: Some("web".into()),
         image: Some("web:1".into()),
+        wiped: None,
         wanted_image: Some("web:2".into()),
         why: Some("web wants 4 and has 3".into()),
         last_seen: "2026-11-24T15:07:13Z".into(),
@@ -46,7 +47,10 @@ fn server() -> ServerView {
         macs: vec!["52:54:00:00:00:01".into()],
         labels: [("rack".to_owned(), "7".to_owned())].into(),
         cordoned: false,
+        cordon_note: None,
         pinned: None,
+        pin_note: None,
+        trust: Some(7),
         failures: vec![FailureView {
             image: "web:1".into(),
             count: 2,
@@ -119,6 +123,34 @@ fn what_an_operator_does_to_a_server_is_one_request() {
     }
     let pin = Exchange::new("POST /v1/servers/a%20b/pin").body(json!({ "type": "web" }));
     check(&["pin", "a b", "web"], pin, "alpha: pin done");
+    let pin = Exchange::new("POST /v1/servers/a/pin")
+        .body(json!({ "type": "web", "note": "for the audit" }));
+    check(&["pin", "a", "web", "--note", "for the audit"], pin, "alpha: pin done");
+    let cordon = Exchange::new("POST /v1/servers/a/cordon").body(json!({ "note": "loud" }));
+    check(&["cordon", "a", "--note", "loud"], cordon, "alpha: cordon done");
+    let noted = ServerView {
+        cordoned: true,
+        cordon_note: Some("loud".into()),
+        pinned: Some("web".into()),
+        pin_note: Some("for the audit".into()),
+        ..server()
+    };
+    let show = one(Exchange::new("GET /v1/servers/a").answers(text(&noted)));
+    let shown = show.check(&["server", "show", "a"], 0, "trust         version 7");
+    assert!(shown.contains("cordoned: loud, pinned to web: for the audit"), "{shown}");
+    show.done();
+    let wipe = || Exchange::new("POST /v1/servers/3fa2/wipe");
+    let body = json!({ "retire": false, "force": true, "disk_serial": "d1" });
+    let arguments = ["wipe", "3fa2", "--yes", "--force", "--disk", "d1"];
+    check(&arguments, wipe().body(body), "alpha: wipe done");
+    let body = json!({ "retire": true, "force": false });
+    check(&["retire", "3fa2", "--wipe", "--yes"], wipe().body(body), "alpha: wipe done");
+    // Without a yes, nobody is asked for anything.
+    for unsure in [&["wipe", "3fa2"][..], &["retire", "3fa2", "--wipe"]] {
+        let controller = Controller::start(vec![]);
+        controller.check(&[&["server"], unsure].concat(), 3, "say --yes");
+        controller.done();
+    }
     check(&["cordon", "3fa2", "--json"], Exchange::new("POST /v1/servers/3fa2/cordon"), ID);
 }
 
@@ -484,12 +516,24 @@ fn a_trust_document_is_given_as_it_was_signed() {
     let envelope: Value = serde_json::from_str(&text).unwrap();
     let other = Controller::start(vec![
         Exchange::new("PUT /v1/trust").body(envelope.clone()),
+        Exchange::new("PUT /v1/trust?force=true").body(envelope.clone()),
         Exchange::new("GET /v1/trust").answers(envelope.clone()),
+        Exchange::new("GET /v1/trust/servers").answers(json!({
+            "version": 7, "servers": 9, "current": 2, "more": 0,
+            "behind": ([1, 2, 3, 4, 5, 6, 7].map(|number| json!({
+                "server": ID, "title": format!("web-{number}"), "version": 6,
+                "target_knows": number == 1, "last_seen": "2026-11-24T12:00:00Z",
+            }))),
+        })),
     ]);
     fs::write(other.folder().join("trust.json"), &text).unwrap();
     other.check(&["trust", "set", "trust.json"], 0, "version 7 is in force");
     other.check(&["trust", "set", "ca.pem"], 3, "servers would refuse");
+    other.check(&["trust", "set", "trust.json", "--force"], 0, "version 7 is in force");
     let got = other.check(&["trust", "get"], 0, "payloadType");
     assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), envelope);
+    let line = "2 of 9 servers go by version 7; these do not yet: web-1 (its default side), \
+                web-2 (version 6), web-3 (version 6), web-4 (version 6), web-5 (version 6) and 2 more";
+    other.check(&["trust", "status"], 0, line);
     other.done();
 }

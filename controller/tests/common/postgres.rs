@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ use std::thread;
 pub(crate) const PASSWORD: &str = "s3cret-of-the-store";
 const READY: &str = "database system is ready to accept connections";
 
-/// $1: programs, $2: folder, $3: port, $4: fsync. What it reads from its standard input is orders.
+/// $1: programs, $2: folder, $3: port, $4: fsync, $5: ssl. What it reads from its standard input is orders.
 const KEEPER: &str = r#"
 set -u
 # An interrupt goes to everybody at the terminal; this shell still has to clear away.
@@ -23,6 +24,7 @@ trap "" INT TERM HUP
 trap 'rm -rf "$2"' EXIT
 start() {
     "$1/postgres" -D "$2/data" -k "$2" -p "$3" -c listen_addresses=127.0.0.1 -c "fsync=$4" \
+        -c "ssl=$5" -c ssl_cert_file="$2/server.crt" -c ssl_key_file="$2/server.key" \
         -c max_connections=200 -c logging_collector=off 1>&2 < /dev/null &
     server=$!
 }
@@ -59,13 +61,24 @@ pub(crate) fn shared() -> &'static Server {
 impl Server {
     /// Starts a server that syncs to its disk or, which is faster, does not.
     pub(crate) fn start(syncs: bool) -> Self {
+        Self::start_with(syncs, None)
+    }
+
+    /// The same with TLS: certificate and key, PEM. Nobody is let in without.
+    pub(crate) fn start_with(syncs: bool, tls: Option<(&str, &str)>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::Builder::new().prefix("repave-postgres-").tempdir().unwrap().keep();
+        if let Some((certificate, key)) = tls {
+            fs::write(folder.join("server.crt"), certificate).unwrap();
+            fs::write(folder.join("server.key"), key).unwrap();
+            let owner_only = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(folder.join("server.key"), owner_only).unwrap();
+        }
         let mut command = as_its_user(&folder);
         let fsync = if syncs { "on" } else { "off" };
         command.args(["sh", "-c", KEEPER, "keeper"]).arg(programs()).arg(&folder);
         let mut keeper = command
-            .args([&port.to_string(), fsync])
+            .args([&*port.to_string(), fsync, if tls.is_some() { "on" } else { "off" }])
             .env("PASSWORD", PASSWORD)
             .env("LC_ALL", "C.UTF-8")
             .current_dir(&folder)
@@ -144,7 +157,7 @@ fn as_its_user(folder: &Path) -> Command {
     if output.stdout != b"0\n" {
         return Command::new("env");
     }
-    let chown = Command::new("chown").arg("postgres:").arg(folder).status().unwrap();
+    let chown = Command::new("chown").args(["-R", "postgres:"]).arg(folder).status().unwrap();
     assert!(chown.success(), "is the Debian package postgresql installed?");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]);

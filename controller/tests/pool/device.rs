@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use repave_controller::authority::Trusted;
 use repave_protocol::{
-    Blame, BootMethod, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory, Keys, Load,
-    Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey, Stage,
-    Standing, Status, seal, verify,
+    Blame, BootMethod, Coverage, Directive, DirectiveExpected, Dmi, Fault, Generation, Inventory,
+    Keys, Load, Nonce, Order, PoolId, PublicKey, SealReport, ServerId, Sha256, Side, SigningKey,
+    Stage, Standing, Status, WipePass, seal, verify,
 };
 
 /// Pause after an answer that was not had.
@@ -25,6 +26,9 @@ pub(crate) struct Wire {
     pub(crate) urls: Vec<String>,
     pub(crate) ca_pem: String,
     pub(crate) directive_keys: Vec<PublicKey>,
+    /// The trust document that they were burned with says the same.
+    pub(crate) trust: u64,
+    pub(crate) root_key: PublicKey,
 }
 
 /// What a test may do to a running device.
@@ -63,7 +67,6 @@ impl Device {
         wire.urls.rotate_left(first);
         let mut life = Life {
             client: client(&wire.ca_pem),
-            wire,
             strings: Arc::clone(&strings),
             key,
             id,
@@ -74,8 +77,12 @@ impl Device {
             side: Side::Default,
             accepted: None,
             seal: None,
+            wiped: None,
             staying: false,
             fault: None,
+            kept: (wire.trust, wire.directive_keys.clone()),
+            goes_by: (wire.trust, wire.directive_keys.clone()),
+            wire,
         };
         let thread = thread::spawn(move || life.live());
         Self { id, strings, thread: Some(thread) }
@@ -113,8 +120,13 @@ struct Life {
     side: Side,
     accepted: Option<(Generation, Sha256)>,
     seal: Option<SealReport>,
+    wiped: Option<Coverage>,
     staying: bool,
     fault: Option<Fault>,
+    /// Version and directive keys of the trust document that the default side keeps.
+    kept: (u64, Vec<PublicKey>),
+    /// The same of the one that the running side goes by.
+    goes_by: (u64, Vec<PublicKey>),
 }
 
 impl Life {
@@ -163,11 +175,13 @@ impl Life {
             agent: "device".into(),
             generation: self.accepted.map(|(generation, _)| generation),
             seal: self.seal.clone(),
+            wiped: self.wiped.clone(),
             standing,
             uptime_ms: 0,
+            watchdog: None,
             inventory: (self.sequence == 0).then_some(inventory),
             default_partition: None,
-            trust: None,
+            trust: Some(self.goes_by.0),
             join_token: None,
         };
         let bytes = seal(&status, &self.key);
@@ -175,10 +189,23 @@ impl Life {
         self.sequence += 1;
         let (pool, server) = (self.wire.pool.clone(), self.id);
         let expected = DirectiveExpected { pool, server, nonce, accepted: self.accepted };
-        let keys = Keys::Pinned(&self.wire.directive_keys);
+        let keys = Keys::Pinned(&self.goes_by.1);
         let directive = verify::<Directive>(&body, keys, &expected).unwrap().into_message();
         self.accepted = Some((directive.generation, directive.order_digest()));
+        self.learn(&directive);
         Some(directive)
+    }
+
+    /// Takes the trust document that came along; a resident in memory only, as the real one does.
+    fn learn(&mut self, directive: &Directive) {
+        let Some(envelope) = &directive.trust else { return };
+        let bytes = serde_json::to_vec(envelope).unwrap();
+        let least = self.goes_by.0;
+        let trusted = Trusted::parse(&bytes, self.wire.root_key, &self.wire.pool, least).unwrap();
+        self.goes_by = (trusted.document.version, trusted.document.directive_keys);
+        if self.side == Side::Default {
+            self.kept = self.goes_by.clone();
+        }
     }
 
     fn post(&self, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -205,7 +232,7 @@ impl Life {
                 Order::Wait { .. } => false,
                 Order::Purpose(_) => own != Some(directive.generation),
                 Order::Boot { sealed } => own != Some(*sealed),
-                Order::Stay { .. } => true,
+                Order::Stay { .. } | Order::Wipe(_) => true,
             };
             if leaves {
                 self.tell(Standing::Returning);
@@ -216,6 +243,14 @@ impl Life {
         match &directive.order {
             Order::Wait { after_ms } => thread::sleep(Duration::from_millis(*after_ms)),
             Order::Stay { .. } => (self.staying, self.fault) = (true, None),
+            Order::Wipe(_) => {
+                let pass = WipePass::ReadingBack;
+                let (done_bytes, total_bytes, bytes_per_s) = (1, 2, 0);
+                self.tell(Standing::Wiping { pass, done_bytes, total_bytes, bytes_per_s });
+                (self.seal, self.staying, self.fault) = (None, true, None);
+                let (generation, ranges, missing) = (directive.generation, vec![], vec![]);
+                self.wiped = Some(Coverage { generation, ranges, missing });
+            }
             Order::Boot { sealed } => {
                 assert_eq!(self.seal.as_ref().map(|seal| seal.generation), Some(*sealed));
                 self.leave();
@@ -227,7 +262,7 @@ impl Life {
                     return;
                 }
                 if self.seal.as_ref().map(|seal| seal.generation) != Some(directive.generation) {
-                    self.seal = None;
+                    (self.seal, self.wiped) = (None, None);
                     self.tell(at(Stage::Accepted));
                     if self.strings.slow.load(Ordering::Relaxed) {
                         thread::sleep(WRITING);
@@ -240,6 +275,7 @@ impl Life {
                         version: purpose.image.version,
                         manifest: purpose.image.manifest,
                         attempts: 0,
+                        alone: false,
                     });
                 }
                 self.leave();
@@ -253,8 +289,9 @@ impl Life {
         self.reboot(Side::Target);
     }
 
-    const fn reboot(&mut self, side: Side) {
+    fn reboot(&mut self, side: Side) {
         self.side = side;
+        self.goes_by = self.kept.clone();
         self.boot += 1;
         self.sequence = 0;
     }

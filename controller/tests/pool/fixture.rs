@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,12 @@ use repave_controller::authority::Authority;
 
 use repave_controller::control::{Control, Kept, Setup};
 use repave_controller::daemon::{Run, Running, start};
+use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_controller::policy::Policy;
+use repave_controller::shelf::Shelf;
 use repave_controller::store;
 use repave_image_codec::{BootDescriptor, ImportOptions, Library, import};
-use repave_protocol::{SigningKey, TrustDocument, seal};
+use repave_protocol::{PublicKey, SigningKey, TrustDocument, seal};
 use tempfile::TempDir;
 
 use crate::device::{Device, Wire};
@@ -95,7 +97,8 @@ impl Pool {
             names: vec!["127.0.0.1".into()],
             listen,
             blob_listen: None,
-            library: self.path("library"),
+            library: LibraryPlace::Folder(self.path("library")),
+            registry: RegistryFiles::default(),
             other_sources: Vec::new(),
             root_key: self.root_key.public(),
             database_url: self.database_url.clone(),
@@ -118,13 +121,13 @@ impl Pool {
         let setup = Setup {
             pool: run.pool,
             root_key: run.root_key,
-            library: run.library,
             sources: Vec::new(),
             open_enrolment: true,
             power_commands: true,
             wait_ms: run.wait_ms,
         };
-        let control = Control::open(setup, store, Arc::new(authority)).await.unwrap();
+        let shelf = Shelf::open(&run.library, &run.registry).unwrap();
+        let control = Control::open(setup, shelf, store, Arc::new(authority)).await.unwrap();
         self.trust(&control).await;
         control
     }
@@ -133,16 +136,27 @@ impl Pool {
         if control.trusted().is_some() {
             return;
         }
+        let document = self.trust_document(control, 1, control.authority().directive_keys());
+        control.set_trust(&document, false, "test").await.unwrap();
+    }
+
+    /// A trust document with these directive keys, signed.
+    pub(crate) fn trust_document(
+        &self,
+        control: &Control,
+        version: u64,
+        directive_keys: Vec<PublicKey>,
+    ) -> Vec<u8> {
         let document = TrustDocument {
             crit: Vec::new(),
             pool: control.setup().pool.clone(),
-            version: 1,
-            directive_keys: control.authority().directive_keys(),
+            version,
+            directive_keys,
             image_keys: Vec::new(),
             ca_pem: control.authority().ca_pem().into(),
             least_versions: [].into(),
         };
-        control.set_trust(&seal(&document, &self.root_key), "test").await.unwrap();
+        seal(&document, &self.root_key)
     }
 
     /// Starts a daemon as a process of its own.
@@ -152,14 +166,17 @@ impl Pool {
         command.args(["run", "--pool", "demo", "--name", "127.0.0.1", "--listen", "127.0.0.1:0"]);
         command.args(["--open-enrolment", "--log-json", "--tick-ms", "50", "--poll-ms", "2000"]);
         command.args(["--wait-ms", "10", "--root-key", &run.root_key.to_string()]);
-        command.arg("--state").arg(&run.state).arg("--library").arg(&run.library);
+        command.arg("--state").arg(&run.state).arg("--library").arg(run.library.to_string());
         command.envs(run.database_url.map(|url| ("REPAVE_DATABASE_URL", url)));
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (told, address) = mpsc::channel();
+        let log_lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log_lines);
         // Read for as long as it writes, or it would stop at a full pipe.
         thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
+                kept.lock().unwrap().push(line.clone());
                 let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
                 if line["fields"]["message"] == "listening" {
                     let _ = told.send(line["fields"]["address"].as_str().unwrap().to_owned());
@@ -167,7 +184,7 @@ impl Pool {
             }
         });
         let url = format!("https://{}", address.recv().expect("the daemon ended at its start"));
-        Replica { child, url }
+        Replica { child, url, log: log_lines }
     }
 
     /// The state folder.
@@ -180,6 +197,14 @@ impl Pool {
 pub(crate) struct Replica {
     child: Child,
     pub(crate) url: String,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Replica {
+    /// What it has logged so far, one JSON object a line.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
 }
 
 impl Drop for Replica {
@@ -196,6 +221,8 @@ pub(crate) fn wire(control: &Control, urls: Vec<String>) -> Wire {
         urls,
         ca_pem: control.authority().ca_pem().into(),
         directive_keys: control.authority().directive_keys(),
+        trust: 1,
+        root_key: control.setup().root_key,
     }
 }
 

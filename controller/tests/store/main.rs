@@ -13,4 +13,5 @@ mod postgres;
 mod races;
 mod schema;
 mod server;
+mod tls;
 mod told;

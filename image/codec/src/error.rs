@@ -8,6 +8,8 @@ use repave_image::{FileSystemKind, IndexRefusal, ManifestRefusal, OciRefusal};
 use repave_protocol::{Refusal, Sha256};
 use thiserror::Error;
 
+use crate::registry::RegistryError;
+
 /// Why a source did not become an image.
 #[derive(Debug, Error)]
 pub enum ImportError {
@@ -28,6 +30,39 @@ pub enum ImportError {
         offset_bytes: u64,
         /// How much.
         len_bytes: u64,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// A packed source that does not unpack.
+    #[error("the source is not whole {packing} data")]
+    Unpack {
+        /// How it is packed.
+        packing: &'static str,
+        /// The decoder's words.
+        source: io::Error,
+    },
+    /// A source that unfolds to more than it may.
+    #[error(
+        "the source unfolds to more than {limit_bytes} bytes: if that is meant, give --unpacked-limit"
+    )]
+    TooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Packed data in packed data.
+    #[error("the source is packed more than once: unpack it once first")]
+    PackedTwice,
+    /// A qcow2 that is not converted.
+    #[error("the source is a qcow2 image that is refused: {reason}")]
+    Qcow2 {
+        /// Why, and the way out.
+        reason: String,
+    },
+    /// The program that reads qcow2 does not run.
+    #[error(
+        "cannot run qemu-img, which reads qcow2: install qemu-utils, or convert the source to raw"
+    )]
+    QemuImg {
         /// The operating system's answer.
         source: io::Error,
     },
@@ -124,6 +159,11 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// No program where firmware looks, and no kernel where distributions link it.
+    #[error(
+        "the source has neither \\\\EFI\\\\BOOT\\\\BOOTX64.EFI on a FAT nor /vmlinuz or /boot/vmlinuz on an ext4 partition: say how it is started with --boot"
+    )]
+    NothingToBoot,
     /// What was read does not make an image.
     #[error("the image is refused")]
     Manifest(#[from] ManifestRefusal),
@@ -157,6 +197,9 @@ pub enum ImportError {
 /// Why a library cannot be used, or what is broken in it.
 #[derive(Debug, Error)]
 pub enum LibraryError {
+    /// It is in a registry, which did not do what it was asked.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The operating system refused.
     #[error("cannot {what} {path}")]
     Io {
@@ -173,8 +216,8 @@ pub enum LibraryError {
         /// The folder.
         path: PathBuf,
     },
-    /// Somebody else is writing into it.
-    #[error("library {path} is being written by another process: wait for it")]
+    /// Somebody else is writing into it, or needs its blobs to stay.
+    #[error("library {path} is in use by another process: wait for it")]
     Busy {
         /// The folder.
         path: PathBuf,
@@ -187,6 +230,24 @@ pub enum LibraryError {
         /// Why.
         source: OciRefusal,
     },
+    /// Its list of images was not read yet.
+    #[error("the list of images in {library} was not read yet: look at the log for why")]
+    NotListedYet {
+        /// Where it is.
+        library: String,
+    },
+    /// A released version is never changed.
+    #[error("library {path} has another image {name}:{version} already, with manifest {found}")]
+    VersionExists {
+        /// The folder.
+        path: PathBuf,
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: u64,
+        /// In the library.
+        found: Sha256,
+    },
     /// No image of that name and version.
     #[error("library {path} has no image {name}:{version}")]
     NoSuchImage {
@@ -196,6 +257,26 @@ pub enum LibraryError {
         name: String,
         /// Its version.
         version: u64,
+    },
+    /// Something is listed that cannot be read, so nobody knows what it needs.
+    #[error(
+        "{path} is listed but is not a manifest ({reason}): nothing is thrown away before it is repaired or no longer listed"
+    )]
+    NotAManifest {
+        /// Its blob.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More signatures than a reader takes.
+    #[error(
+        "the image would have {found} signatures, more than {limit}: sign it anew with one key alone"
+    )]
+    TooManySignatures {
+        /// How many.
+        found: usize,
+        /// The limit.
+        limit: usize,
     },
     /// A blob is larger or smaller than it should be.
     #[error("blob {sha256} has {found_bytes} bytes instead of {wanted_bytes}")]

@@ -2,20 +2,20 @@
 //! chunks are stored is decided by `packs`.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 
 use repave_image::{Chunk, Descriptor, ImageManifest, IndexReference, encode_page, encode_root};
 use repave_protocol::Sha256;
 use tempfile::NamedTempFile;
 
-use crate::blob::{BlobWriter, failed, scratch};
+use crate::blob::BlobWriter;
 use crate::error::LibraryError;
+use crate::folder::{Folder, failed};
 
 const COPY_BYTES: usize = 1024 * 1024;
 
 /// An index that is being written.
 pub(crate) struct IndexWriter {
-    root: PathBuf,
+    folder: Folder,
     chunk_bytes: u32,
     chunks: u64,
     page_chunks: u32,
@@ -27,15 +27,15 @@ pub(crate) struct IndexWriter {
 
 impl IndexWriter {
     /// An index of the chunks that `manifest` says it has.
-    pub(crate) fn new(root: &Path, manifest: &ImageManifest) -> Result<Self, LibraryError> {
+    pub(crate) fn new(folder: &Folder, manifest: &ImageManifest) -> Result<Self, LibraryError> {
         Ok(Self {
-            root: root.into(),
+            folder: folder.clone(),
             chunk_bytes: manifest.chunk_bytes,
             chunks: manifest.index.chunks,
             page_chunks: manifest.index.page_chunks,
             page: Vec::new(),
             digests: Vec::new(),
-            pages: scratch(root)?,
+            pages: folder.scratch()?,
         })
     }
 
@@ -61,7 +61,7 @@ impl IndexWriter {
             chunks: self.chunks,
             page_chunks: self.page_chunks,
         };
-        let mut blob = BlobWriter::new(&self.root)?;
+        let mut blob = BlobWriter::new(&self.folder)?;
         blob.append(&index_root)?;
         self.copy_pages(&mut blob)?;
         Ok((blob.finish()?, reference))

@@ -121,8 +121,13 @@ fn read_partitions(
         .open_from_device(disk)
         .map_err(|error| bad(error.to_string()))?;
     let mut partitions = Vec::new();
-    for entry in gpt.partitions().values().filter(|entry| entry.is_used()) {
+    for (number, entry) in gpt.partitions().iter().filter(|(_, entry)| entry.is_used()) {
         let name = entry.name.clone();
+        if name.is_empty() {
+            return Err(bad(format!(
+                "partition {number} has no name, by which an image's parts are told apart; give it one: sgdisk --change-name={number}:NAME"
+            )));
+        }
         let span = (|| {
             let size_bytes = entry.bytes_len(block).ok()?;
             let start_bytes = entry.bytes_start(block).ok()?;

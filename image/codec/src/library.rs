@@ -2,166 +2,119 @@
 //! not at all, and whose list of images changes last and at once. One process writes at a time;
 //! readers need no lock.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use repave_image::{
-    Descriptor, IndexPage, IndexRoot, Layout, OCI_LAYOUT_FILE, OciManifest, ValidManifest,
-    blob_path, limits, marks_layout,
-};
-use repave_protocol::{
-    ImageReference, ImageSignature, ImageSignatureExpected, Keys, PublicKey, Sha256, verify,
-};
+use repave_image::{Descriptor, Layout, OCI_LAYOUT_FILE, blob_path, limits, marks_layout};
+use repave_protocol::{ImageReference, Sha256};
 
-use crate::blob::{BlobWriter, failed, place, scratch};
+use crate::blob::BlobWriter;
 use crate::error::LibraryError;
+use crate::folder::{Folder, INCOMING, Steps, failed};
+use crate::lock::Lock;
+use crate::reading::Images;
+
+/// Where blobs are, below the library's folder.
+const BLOBS: &str = "blobs/sha256";
+/// The list of images.
+const LIST: &str = "index.json";
+/// The file that makes a folder an OCI image layout.
+const MARKER: &str = "oci-layout";
 
 /// A library in a folder.
 #[derive(Clone, Debug)]
 pub struct Library {
-    root: PathBuf,
-}
-
-/// An image of a library, with everything about it read and checked but its chunks.
-#[derive(Clone, Debug)]
-pub struct StoredImage {
-    /// Its name, version and digest.
-    pub reference: ImageReference,
-    /// Its blobs.
-    pub oci: OciManifest,
-    /// Its manifest.
-    pub manifest: ValidManifest,
-    /// The root of its chunk index.
-    pub index: IndexRoot,
-}
-
-/// The right to write into a library, given up when dropped.
-pub(crate) struct WriteLock(File);
-
-impl Drop for WriteLock {
-    /// Unlocked, not only closed: a process that this one has just forked may still hold a copy of
-    /// the file, and the lock with it, until it becomes another program.
-    fn drop(&mut self) {
-        // Closing it unlocks it in the end, too.
-        let _ = self.0.unlock();
-    }
+    folder: Folder,
 }
 
 impl Library {
     /// Opens the library in folder `root`.
     pub fn open(root: &Path) -> Result<Self, LibraryError> {
-        match fs::read(root.join("oci-layout")) {
-            Ok(bytes) if marks_layout(&bytes) => Ok(Self { root: root.into() }),
+        Self::open_watched(root, Steps::default())
+    }
+
+    /// The same, telling `steps` of each change to come.
+    pub fn open_watched(root: &Path, steps: Steps) -> Result<Self, LibraryError> {
+        match fs::read(root.join(MARKER)) {
+            Ok(bytes) if marks_layout(&bytes) => {
+                Ok(Self { folder: Folder::new(root.into(), steps) })
+            }
             _ => Err(LibraryError::NotALayout { path: root.into() }),
         }
     }
 
     /// Opens the library in folder `root`, or makes an empty one where there is nothing yet.
     pub fn open_or_create(root: &Path) -> Result<Self, LibraryError> {
-        let is_empty = match fs::read_dir(root) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(_) => true,
-        };
-        if is_empty {
-            let blobs = root.join("blobs/sha256");
-            fs::create_dir_all(&blobs).map_err(|source| failed("create", &blobs, source))?;
-            let library = Self { root: root.into() };
-            library.replace("index.json", &Layout::empty().to_bytes())?;
-            library.replace("oci-layout", OCI_LAYOUT_FILE)?;
+        Self::open_or_create_watched(root, Steps::default())
+    }
+
+    /// The same, telling `steps` of each change to come.
+    pub fn open_or_create_watched(root: &Path, steps: Steps) -> Result<Self, LibraryError> {
+        if !root.join(MARKER).exists() {
+            let library = Self { folder: Folder::new(root.into(), steps.clone()) };
+            library.create()?;
         }
-        Self::open(root)
+        Self::open_watched(root, steps)
+    }
+
+    /// Makes an empty library of a folder that is empty, or in which this was begun and cut.
+    fn create(&self) -> Result<(), LibraryError> {
+        fs::create_dir_all(self.root()).map_err(|e| failed("create", self.root(), e))?;
+        let _lock = self.lock()?;
+        let empty = Layout::empty().to_bytes();
+        let entries = fs::read_dir(self.root()).map_err(|e| failed("read", self.root(), e))?;
+        for entry in entries {
+            let path = entry.map_err(|e| failed("read", self.root(), e))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_ours = match name {
+                "blobs" | INCOMING => true,
+                LIST => fs::read(&path).is_ok_and(|bytes| bytes == empty),
+                _ => false,
+            };
+            if !is_ours {
+                // Somebody else's files, or a library that another process has just made.
+                return Ok(());
+            }
+        }
+        fs::create_dir_all(self.blobs()).map_err(|e| failed("create", &self.blobs(), e))?;
+        self.replace(LIST, &empty)?;
+        self.replace(MARKER, OCI_LAYOUT_FILE)
     }
 
     /// Its folder.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.folder.root()
     }
 
-    /// The images that it lists.
-    pub fn images(&self) -> Result<Vec<ImageReference>, LibraryError> {
-        Ok(self.layout()?.images().collect())
+    /// The folder of its blobs.
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.folder.join(BLOBS)
     }
 
-    /// The image of that name and version.
-    pub fn find(&self, name: &str, version: u64) -> Result<ImageReference, LibraryError> {
-        let found = self.layout()?.find(name, version);
-        found.ok_or_else(|| LibraryError::NoSuchImage {
-            path: self.root.clone(),
-            name: name.into(),
-            version,
-        })
+    /// Its folder, as it is written to.
+    pub(crate) const fn folder(&self) -> &Folder {
+        &self.folder
     }
 
-    /// Reads an image up to the root of its chunk index.
-    pub fn read(&self, reference: &ImageReference) -> Result<StoredImage, LibraryError> {
-        let image = || format!("{}:{}", reference.name, reference.version);
-        let bytes = self.small_blob(&reference.manifest, limits::OCI_MANIFEST_BYTES)?;
-        let oci = OciManifest::parse(&bytes)
-            .map_err(|source| LibraryError::Oci { image: image(), source })?;
-        let bytes = self.small_blob(&oci.config.sha256, limits::MANIFEST_BYTES)?;
-        let manifest = ValidManifest::parse(&bytes)
-            .map_err(|source| LibraryError::Manifest { image: image(), source })?;
-        let (name, version) = (&manifest.manifest().name, manifest.manifest().version);
-        if (name, version) != (&reference.name, reference.version) {
-            return Err(LibraryError::OtherImage {
-                image: image(),
-                found: format!("{name}:{version}"),
-            });
+    /// Lists an image no longer. Its blobs stay until they are collected.
+    pub fn remove(&self, name: &str, version: u64) -> Result<(), LibraryError> {
+        let _lock = self.lock()?;
+        let mut layout = self.layout()?;
+        if layout.unlist(name, version) {
+            return self.replace(LIST, &layout.to_bytes());
         }
-        let root_bytes = manifest.manifest().index.root_bytes;
-        let root = self.blob_part(&oci.index, 0, root_bytes)?;
-        let index = IndexRoot::parse(&root, &manifest)
-            .map_err(|source| LibraryError::Index { image: image(), source })?;
-        Ok(StoredImage { reference: reference.clone(), oci, manifest, index })
+        Err(self.no_such_image(name, version))
     }
 
-    /// Reads one page of an image's index; `None` if all its chunks are zero.
-    pub fn index_page(
-        &self,
-        image: &StoredImage,
-        page: u64,
-    ) -> Result<Option<IndexPage>, LibraryError> {
-        let Some(reference) = image.index.page(page) else {
-            return Ok(None);
-        };
-        let (offset, len) = (reference.offset_bytes, reference.len_bytes);
-        let bytes = self.blob_part(&image.oci.index, offset, len)?;
-        image.index.parse_page(page, bytes, &image.oci.packs).map(Some).map_err(|source| {
-            LibraryError::Index {
-                image: format!("{}:{}", image.reference.name, image.reference.version),
-                source,
-            }
-        })
-    }
-
-    /// Checks that one of `keys` vouches for an image; returns which.
-    pub fn check_signature(
-        &self,
-        image: &StoredImage,
-        keys: &[PublicKey],
-    ) -> Result<PublicKey, LibraryError> {
-        let limit = repave_protocol::limits::ENVELOPE_BYTES;
-        let envelope = self.small_blob(&image.oci.signature.sha256, limit)?;
-        let expected = ImageSignatureExpected {
-            name: image.reference.name.clone(),
-            version: image.reference.version,
-            least_version: 0,
-            config: image.oci.config.sha256,
-            index: image.oci.index.sha256,
-        };
-        verify::<ImageSignature>(&envelope, Keys::Pinned(keys), &expected)
-            .map(|verified| verified.key())
-            .map_err(|source| LibraryError::Signature {
-                image: format!("{}:{}", image.reference.name, image.reference.version),
-                source,
-            })
+    fn no_such_image(&self, name: &str, version: u64) -> LibraryError {
+        LibraryError::NoSuchImage { path: self.root().into(), name: name.into(), version }
     }
 
     /// Opens a blob of the size that its descriptor says.
     pub(crate) fn open_blob(&self, blob: &Descriptor) -> Result<File, LibraryError> {
-        let path = self.root.join(blob_path(&blob.sha256));
+        let path = self.folder.join(blob_path(&blob.sha256));
         let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
         let found = file.metadata().map_err(|source| failed("look at", &path, source))?;
         if found.len() == blob.size_bytes {
@@ -176,7 +129,7 @@ impl Library {
 
     /// Writes a blob of bytes that are in memory.
     pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Descriptor, LibraryError> {
-        let mut blob = BlobWriter::new(&self.root)?;
+        let mut blob = BlobWriter::new(&self.folder)?;
         blob.append(bytes)?;
         blob.finish()
     }
@@ -189,40 +142,47 @@ impl Library {
     ) -> Result<(), LibraryError> {
         let mut layout = self.layout()?;
         layout.list(image, manifest_bytes);
-        self.replace("index.json", &layout.to_bytes())
+        self.replace(LIST, &layout.to_bytes())
     }
 
-    /// Keeps all other processes from writing until the lock is dropped.
-    pub(crate) fn lock(&self) -> Result<WriteLock, LibraryError> {
-        // The folder is locked, not a file in it: files are replaced by renaming.
-        let folder = File::open(&self.root).map_err(|e| failed("open", &self.root, e))?;
-        match folder.try_lock() {
-            Ok(()) => Ok(WriteLock(folder)),
-            Err(TryLockError::WouldBlock) => Err(LibraryError::Busy { path: self.root.clone() }),
-            Err(TryLockError::Error(source)) => Err(failed("lock", &self.root, source)),
-        }
-    }
-
-    fn layout(&self) -> Result<Layout, LibraryError> {
-        let path = self.root.join("index.json");
+    pub(crate) fn layout(&self) -> Result<Layout, LibraryError> {
+        let path = self.folder.join(LIST);
         let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
         let mut bytes = Vec::new();
         file.take(limits::LAYOUT_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|source| failed("read", &path, source))?;
         Layout::parse(&bytes)
-            .map_err(|source| LibraryError::Layout { path: self.root.clone(), source })
+            .map_err(|source| LibraryError::Layout { path: self.root().into(), source })
     }
 
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LibraryError> {
-        let mut file = scratch(&self.root)?;
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), LibraryError> {
+        let mut file = self.folder.scratch()?;
         file.write_all(bytes).map_err(|source| failed("write", file.path(), source))?;
-        place(file, &self.root.join(name))
+        self.folder.place(file, &self.folder.join(name))
+    }
+}
+
+impl Images for Library {
+    fn manifest_bytes(&self, sha256: &Sha256) -> Result<Vec<u8>, LibraryError> {
+        self.small_blob(sha256, limits::OCI_MANIFEST_BYTES)
     }
 
-    /// A whole blob of at most `limit` bytes, by its digest alone.
+    fn keep(&self) -> Result<Option<Lock>, LibraryError> {
+        self.keep_blobs().map(Some)
+    }
+
+    fn images(&self) -> Result<Vec<ImageReference>, LibraryError> {
+        Ok(self.layout()?.images().collect())
+    }
+
+    fn find(&self, name: &str, version: u64) -> Result<ImageReference, LibraryError> {
+        let found = self.layout()?.find(name, version);
+        found.ok_or_else(|| self.no_such_image(name, version))
+    }
+
     fn small_blob(&self, sha256: &Sha256, limit: usize) -> Result<Vec<u8>, LibraryError> {
-        let path = self.root.join(blob_path(sha256));
+        let path = self.folder.join(blob_path(sha256));
         let file = File::open(&path).map_err(|source| failed("open", &path, source))?;
         let mut bytes = Vec::new();
         file.take(limit as u64 + 1)
@@ -235,7 +195,6 @@ impl Library {
         Err(LibraryError::BlobDigest { wanted: *sha256, found })
     }
 
-    /// A part of a blob; whoever asked compares its digest.
     fn blob_part(
         &self,
         blob: &Descriptor,
@@ -245,24 +204,7 @@ impl Library {
         let file = self.open_blob(blob)?;
         let mut bytes = vec![0; len_bytes as usize];
         file.read_exact_at(&mut bytes, offset_bytes)
-            .map_err(|source| failed("read", &self.root.join(blob_path(&blob.sha256)), source))?;
+            .map_err(|source| failed("read", &self.folder.join(blob_path(&blob.sha256)), source))?;
         Ok(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_copy_that_a_fork_left_behind_does_not_keep_the_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let library = Library::open_or_create(folder.path()).unwrap();
-        let lock = library.lock().unwrap();
-        assert!(matches!(library.lock(), Err(LibraryError::Busy { .. })));
-        let forked = lock.0.try_clone().unwrap();
-        drop(lock);
-        library.lock().unwrap();
-        drop(forked);
     }
 }

@@ -3,13 +3,13 @@
 //! packs that it uses in the order of their first use.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use repave_image::{Chunk, Descriptor, StoredChunk};
 use repave_protocol::Sha256;
 
 use crate::blob::BlobWriter;
 use crate::error::LibraryError;
+use crate::folder::Folder;
 
 /// A stored chunk, in a pack by its place in [`Packs::packs`]. About 60 bytes of memory for each
 /// chunk that the library holds.
@@ -29,7 +29,7 @@ struct Pack {
 
 /// The packs of a library, seen by one import.
 pub(crate) struct Packs {
-    root: PathBuf,
+    folder: Folder,
     target_bytes: u64,
     frames: HashMap<Sha256, Frame>,
     packs: Vec<Pack>,
@@ -41,9 +41,9 @@ pub(crate) struct Packs {
 
 impl Packs {
     /// No packs yet. New ones are closed when they reach `target_bytes`.
-    pub(crate) fn new(root: PathBuf, target_bytes: u64) -> Self {
+    pub(crate) fn new(folder: Folder, target_bytes: u64) -> Self {
         Self {
-            root,
+            folder,
             target_bytes,
             frames: HashMap::new(),
             packs: Vec::new(),
@@ -124,13 +124,8 @@ impl Packs {
         Ok(used.filter_map(|&place| self.packs[place as usize].descriptor).collect())
     }
 
-    /// How many packs the image uses so far.
-    pub(crate) fn used(&self) -> usize {
-        self.used.len()
-    }
-
     fn begin(&mut self) -> Result<BlobWriter, LibraryError> {
-        let pack = BlobWriter::new(&self.root)?;
+        let pack = BlobWriter::new(&self.folder)?;
         self.packs.push(Pack { descriptor: None, number: None });
         Ok(pack)
     }

@@ -1,10 +1,9 @@
 //! Where an image's bytes come from: random access, and where the holes are. Raw files and block
-//! devices are one kind; another (qcow2, compressed) is one more file with the same trait.
+//! devices are one kind, and what was unpacked is a file again; another kind needs this trait only.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -28,9 +27,8 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Opens it for reading.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    /// The image in an open file.
+    pub fn new(mut file: File) -> io::Result<Self> {
         // A block device has no length in its metadata.
         let size_bytes = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size_bytes })

@@ -1,17 +1,14 @@
 //! Reads every byte of an image in a library back and compares it with the image's own digests.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
-use repave_image::{Chunk, StoredChunk};
+use repave_image::{Chunk, Descriptor, StoredChunk, ValidManifest};
 use repave_protocol::{ImageReference, PublicKey, Sha256};
 use serde::Serialize;
 
 use crate::chunk::decode_chunk;
 use crate::error::LibraryError;
 use crate::import::Progress;
-use crate::library::{Library, StoredImage};
 use crate::parallel;
+use crate::reading::Images;
 
 /// What was found whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,18 +24,17 @@ pub struct Verification {
 /// Verifies an image: its signature if `keys` are given, its index, and every chunk. The first
 /// damage found is the error, and says where it is.
 pub fn verify(
-    library: &Library,
+    library: &(impl Images + ?Sized),
     reference: &ImageReference,
     keys: &[PublicKey],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verification, LibraryError> {
+    let _kept = library.keep()?;
     let image = library.read(reference)?;
     let signed_by = match keys {
         [] => None,
         keys => Some(library.check_signature(&image, keys)?),
     };
-    let packs = image.oci.packs.iter();
-    let packs: Vec<File> = packs.map(|pack| library.open_blob(pack)).collect::<Result<_, _>>()?;
     let mut stored_chunks = 0;
     for page in 0..image.index.pages() {
         let Some(index_page) = library.index_page(&image, page)? else {
@@ -56,7 +52,10 @@ pub fn verify(
         let checked = parallel::map(
             &stored,
             || (),
-            |(), (chunk, stored)| check_chunk(&image, &packs, *chunk, stored),
+            |(), (chunk, stored)| {
+                let pack = &image.oci.packs[stored.pack as usize];
+                read_chunk(library, &image.manifest, pack, *chunk, stored).map(|_| ())
+            },
         );
         checked.into_iter().collect::<Result<(), _>>()?;
         let after = stored.last().map_or(0, |(chunk, _)| chunk + 1);
@@ -65,29 +64,27 @@ pub fn verify(
     Ok(Verification { signed_by, chunks: image.manifest.manifest().index.chunks, stored_chunks })
 }
 
-fn check_chunk(
-    image: &StoredImage,
-    packs: &[File],
+/// Reads one chunk's frame and compares what it holds with its entry.
+pub(crate) fn read_chunk(
+    library: &(impl Images + ?Sized),
+    manifest: &ValidManifest,
+    pack: &Descriptor,
     chunk: u64,
     stored: &StoredChunk,
-) -> Result<(), LibraryError> {
-    let manifest = &image.manifest;
+) -> Result<Vec<u8>, LibraryError> {
     let place = manifest.place(chunk);
     let bad = |reason: String| LibraryError::BadChunk {
-        image: format!("{}:{}", image.reference.name, image.reference.version),
+        image: format!("{}:{}", manifest.manifest().name, manifest.manifest().version),
         chunk,
         partition: place.map_or_else(String::new, |place| {
             manifest.manifest().partitions[place.partition].name.clone()
         }),
         offset_bytes: place.map_or(0, |place| place.offset_bytes),
-        pack: image.oci.packs[stored.pack as usize].sha256,
+        pack: pack.sha256,
         reason,
     };
     let len_bytes = place.map_or(0, |place| place.len_bytes);
-    let mut frame = vec![0; stored.stored_bytes as usize];
-    packs[stored.pack as usize]
-        .read_exact_at(&mut frame, stored.offset_bytes)
-        .map_err(|error| bad(error.to_string()))?;
+    let frame = library.blob_part(pack, stored.offset_bytes, stored.stored_bytes.into())?;
     let mut plain = vec![0; len_bytes as usize];
     decode_chunk(&frame, &mut plain).map_err(|error| bad(error.to_string()))?;
     let sha256 = Sha256::of(&plain);
@@ -98,5 +95,5 @@ fn check_chunk(
     if crc32 != stored.crc32 {
         return Err(bad(format!("its CRC-32 is {crc32:08x} instead of {:08x}", stored.crc32)));
     }
-    Ok(())
+    Ok(frame)
 }

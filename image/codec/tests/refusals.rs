@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use common::{BARE_BOOT, Bench, MIB, Part, USUAL_BOOT, fat, gpt_disk, program, usual_parts};
 use gpt::partition_types::EFI;
 use repave_image::{Chunk, FileSystemKind, ManifestRefusal, blob_path};
-use repave_image_codec::{ImportError, Library, LibraryError, verify};
+use repave_image_codec::{Images, ImportError, Library, LibraryError, verify};
 
 /// Imports the usual disk after `spoil` has been at it; it must be refused and not listed.
 fn check(spoil: impl FnOnce(&File, &[u64]), boot: &str, expected: impl Fn(&ImportError) -> bool) {

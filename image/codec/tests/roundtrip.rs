@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use common::{BARE_BOOT, Bench, GROW, MIB, Part, USUAL_BOOT, gpt_disk, usual_parts};
 use gpt::partition_types::{BASIC, EFI};
 use repave_image::{ESP_TYPE, FileSystemKind, LINUX_ROOT_TYPE, Role};
-use repave_image_codec::{ImportError, Library, verify};
+use repave_image_codec::{Images, ImportError, Library, verify};
 use repave_protocol::SigningKey;
 
 #[test]

@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use repave_protocol::{
-    Blame, BootMethod, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault, Firmware,
-    Generation, ImageReference, ImageSignature, ImageSignatureExpected, InterfaceSettings,
-    Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId, Purpose, SealReport,
-    ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage, Standing, Status,
-    StatusExpected, TrustDocument, TrustExpected,
+    Blame, BootMethod, Coverage, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault,
+    Firmware, Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected,
+    InterfaceSettings, Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId,
+    Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage,
+    Standing, Status, StatusExpected, TrustDocument, TrustExpected, WatchdogReport, Wipe, WipePass,
+    WipedRange,
 };
 
 pub(crate) fn device_key() -> SigningKey {
@@ -64,8 +65,10 @@ pub(crate) fn status(standing: Standing) -> Status {
         agent: "0.1.0".into(),
         generation: Some(GENERATION),
         seal: None,
+        wiped: None,
         standing,
         uptime_ms: 1_600,
+        watchdog: None,
         inventory: None,
         default_partition: None,
         trust: Some(3),
@@ -94,6 +97,15 @@ pub(crate) fn status_purposing() -> Status {
     })
 }
 
+/// About to leave by kexec, guarded across it, after the watchdog had reset the server.
+pub(crate) fn status_leaving() -> Status {
+    let guard = Guard::Armed { device: "i6300ESB timer".into(), timeout_s: 180 };
+    Status {
+        watchdog: Some(WatchdogReport { guard, expired: true }),
+        ..status(Standing::Leaving { method: BootMethod::Kexec })
+    }
+}
+
 pub(crate) fn status_failed() -> Status {
     status(Standing::Failed {
         fault: Fault::new(
@@ -103,6 +115,34 @@ pub(crate) fn status_failed() -> Status {
             Some(Stage::Unsealed),
         ),
     })
+}
+
+pub(crate) fn status_wiping() -> Status {
+    status(Standing::Wiping {
+        pass: WipePass::ReadingBack,
+        done_bytes: 96 << 20,
+        total_bytes: 8191 << 20,
+        bytes_per_s: 480 << 20,
+    })
+}
+
+pub(crate) fn coverage() -> Coverage {
+    let range = WipedRange {
+        disk: "vda".into(),
+        serial: Some("disk-1".into()),
+        wwn: None,
+        offset_bytes: 129 << 20,
+        length_bytes: 8062 << 20,
+        written_bytes: 640 << 20,
+        read_back_bytes: 8062 << 20,
+    };
+    let missing = vec!["3259cd34-c382-46cf-8f6a-632bfa258c8b".parse().expect("a GUID")];
+    Coverage { generation: GENERATION, ranges: vec![range], missing }
+}
+
+/// A server that stays in default after a wipe.
+pub(crate) fn status_wiped() -> Status {
+    Status { wiped: Some(coverage()), ..status(Standing::Staying) }
 }
 
 pub(crate) fn status_up() -> Status {
@@ -115,6 +155,7 @@ pub(crate) fn status_up() -> Status {
             version: 3,
             manifest: Sha256::of(b"manifest"),
             attempts: 1,
+            alone: false,
         }),
         ..status(Standing::Up {
             load: Load {
@@ -204,6 +245,11 @@ pub(crate) fn directive_stay() -> Directive {
     directive(Order::Stay { reason: "memory errors, awaiting a new module".into() })
 }
 
+pub(crate) fn directive_wipe() -> Directive {
+    let disk = DiskSelector { serial: Some("disk-1".into()), ..DiskSelector::default() };
+    directive(Order::Wipe(Wipe { reason: "the lease ends".into(), disk: Some(disk) }))
+}
+
 /// A wait; a newer trust document travels along.
 pub(crate) fn directive_wait() -> Directive {
     let trust = repave_protocol::seal(&trust_document(), &root_key());
@@ -233,6 +279,7 @@ pub(crate) fn purpose() -> Purpose {
                 gateway: Some("10.0.2.2".into()),
                 dns: vec!["10.0.2.3".into()],
             }],
+            watchdog_s: None,
             files: vec![SettingsFile::new("/etc/motd", 0o644, b"web\n")],
         },
     }

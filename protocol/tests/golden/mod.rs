@@ -29,8 +29,11 @@ fn statuses() {
     for (file, status) in [
         ("status-idle.json", example::status_idle()),
         ("status-purposing.json", example::status_purposing()),
+        ("status-leaving.json", example::status_leaving()),
         ("status-failed.json", example::status_failed()),
         ("status-up.json", example::status_up()),
+        ("status-wiping.json", example::status_wiping()),
+        ("status-wiped.json", example::status_wiped()),
     ] {
         let key = example::device_key();
         check(file, &status, &key, &example::status_expected());
@@ -43,6 +46,7 @@ fn directives() {
         ("directive-purpose.json", example::directive_purpose()),
         ("directive-boot.json", example::directive_boot()),
         ("directive-stay.json", example::directive_stay()),
+        ("directive-wipe.json", example::directive_wipe()),
         ("directive-wait.json", example::directive_wait()),
     ] {
         let key = example::directive_key();

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use repave_protocol::{
-    Blame, BootMethod, Directive, Envelope, Fault, Generation, ImageSignature, Message, Order,
-    Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey, Standing, Status, TrustDocument,
-    limits, seal,
+    Blame, BootMethod, Coverage, Directive, Envelope, Fault, Generation, Guard, ImageSignature,
+    Message, Order, Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey, Standing, Status,
+    TrustDocument, WatchdogReport, Wipe, limits, seal,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -304,6 +304,12 @@ fn on_directives() -> Vec<Attack> {
                 ..example::purpose()
             })))),
         )),
+        after_accepting(on_directive(
+            "wipe-reused-generation",
+            "a purpose becomes a wipe under the generation already accepted",
+            "reused-generation",
+            sealed(&example::directive_wipe()),
+        )),
         on_directive(
             "unknown-critical-field",
             "the sender demands that a field be understood which this version does not know",
@@ -333,6 +339,15 @@ fn on_limits() -> Vec<Attack> {
             sealed(&example::directive(Order::Stay {
                 reason: "x".repeat(limits::FAULT_MESSAGE_BYTES + 1),
             })),
+        ),
+        on_directive(
+            "wipe-reason-too-long",
+            "a reason for a wipe that would not fit into the journal",
+            "outside-limit",
+            sealed(&example::directive(Order::Wipe(Wipe {
+                reason: "x".repeat(limits::FAULT_MESSAGE_BYTES + 1),
+                disk: None,
+            }))),
         ),
         on_directive(
             "too-many-sources",
@@ -409,6 +424,34 @@ fn on_other_messages() -> Vec<Attack> {
                     ..Fault::new(Blame::Agent, "verbose", "", None)
                 },
             }),
+            &example::device_key(),
+        ),
+        on_status(
+            "status-watchdog-too-long",
+            "a watchdog whose name fills an envelope",
+            "outside-limit",
+            &Status {
+                watchdog: Some(WatchdogReport {
+                    guard: Guard::Armed {
+                        device: "x".repeat(limits::INVENTORY_TEXT_BYTES + 1),
+                        timeout_s: 180,
+                    },
+                    expired: false,
+                }),
+                ..example::status_up()
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-too-many-ranges",
+            "a coverage that would fill the controller's records",
+            "outside-limit",
+            &{
+                let Coverage { generation, ranges, missing } = example::coverage();
+                let ranges = vec![ranges[0].clone(); limits::WIPED_RANGES + 1];
+                let wiped = Some(Coverage { generation, ranges, missing });
+                Status { wiped, ..example::status_wiped() }
+            },
             &example::device_key(),
         ),
         on_trust(

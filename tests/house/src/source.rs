@@ -8,13 +8,14 @@ use anyhow::Result;
 
 /// The one crate that may hold unsafe code.
 const UNSAFE_CRATE: &str = "agent/sys";
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "protocol",
     "image",
     "agent",
     "controller",
     "controller-stub",
     "qemu",
+    "tests/fuzz",
     "tests/house",
     "tests/sim",
     "tests/vm",

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use repave_core::edges::LinkError;
 use repave_protocol::{
     Directive, Generation, Keys, Nonce, Order, PoolId, PublicKey, Purpose, ServerId, Sha256,
-    SigningKey, Standing, Status, StatusExpected, TrustDocument, limits, seal, strict_json, verify,
+    SigningKey, Standing, Status, StatusExpected, TrustDocument, Wipe, limits, seal, strict_json,
+    verify,
 };
 
 use crate::image::{Image, ImageSpec};
@@ -125,6 +126,8 @@ pub struct Controller {
     pub issued: BTreeMap<Generation, Purpose>,
     /// Every genuine order that it gave as an answer, by its digest.
     pub genuine: BTreeMap<Sha256, Order>,
+    /// Genuine wipes that it gave as an answer.
+    pub wipes: BTreeMap<Generation, Wipe>,
     /// Images by the digest of their OCI manifest.
     pub images: BTreeMap<Sha256, Rc<Image>>,
     /// Lies for the next answers.
@@ -170,6 +173,7 @@ impl Controller {
             statuses: Vec::new(),
             issued: BTreeMap::new(),
             genuine: BTreeMap::new(),
+            wipes: BTreeMap::new(),
             images: BTreeMap::new(),
             lies: VecDeque::new(),
             source_fault: None,
@@ -310,8 +314,10 @@ impl Controller {
         let lie = self.lies.pop_front().filter(|lie| lie.is_one(&status, &directive));
         let Some(lie) = lie else {
             self.genuine.insert(directive.order_digest(), directive.order.clone());
-            if let Order::Purpose(purpose) = &directive.order {
-                self.issued.insert(generation, (**purpose).clone());
+            match &directive.order {
+                Order::Purpose(purpose) => _ = self.issued.insert(generation, (**purpose).clone()),
+                Order::Wipe(wipe) => _ = self.wipes.insert(generation, wipe.clone()),
+                _ => {}
             }
             self.before = seal(&directive, &self.directives);
             return Ok(self.before.clone());

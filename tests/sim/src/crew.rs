@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use repave_core::edges::{
-    Completion, Crew, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
+    Completion, Crew, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
 };
 use repave_protocol::Sha256;
 
@@ -87,16 +87,19 @@ impl Gang {
                 };
                 written.map(|()| Seen::Wrote).map_err(WorkError::Device)
             }
-            Work::Read { offset_bytes, length_bytes, sha256 } => {
+            Work::Read { offset_bytes, length_bytes, look } => {
                 let bytes = &mut buffer[..length_bytes as usize];
                 machine.read(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
-                let sha256 = sha256.then(|| Sha256::of(bytes));
-                Ok(Seen::Read { crc32: crc32fast::hash(bytes), sha256 })
+                Ok(match look {
+                    Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
+                    Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
+                    Look::Zero => Seen::Zero(is_zero(bytes)),
+                })
             }
-            Work::Zero { offset_bytes, length_bytes } => {
+            Work::Zero { offset_bytes, length_bytes, look_first } => {
                 let bytes = &mut buffer[..length_bytes as usize];
-                machine.read(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
-                let already = is_zero(bytes);
+                let readable = look_first && machine.read(self.disk, offset_bytes, bytes).is_ok();
+                let already = readable && is_zero(bytes);
                 if !already {
                     bytes.fill(0);
                     machine.write(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;

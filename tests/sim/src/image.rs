@@ -18,6 +18,8 @@ pub const CHUNK_BYTES: u32 = 64 * 1024;
 /// The last part of the root partition, where [`crate::configurator`] keeps files.
 pub const SETTINGS_BYTES: u64 = 64 * 1024;
 const PAGE_CHUNKS: u32 = 8;
+/// What an upgrade changes in each partition, in its fourth chunk.
+const UPGRADED_BYTE: usize = 3 * CHUNK_BYTES as usize + 100;
 const ESP_MAGIC: &[u8] = b"SIMFAT32";
 const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
 
@@ -36,6 +38,8 @@ pub struct ImageSpec {
     pub reports: Reports,
     /// Whether its data partition grows.
     pub grow: bool,
+    /// The version that it upgrades in place: its contents, but for one chunk of each partition.
+    pub upgrades: Option<u64>,
 }
 
 impl ImageSpec {
@@ -48,6 +52,7 @@ impl ImageSpec {
             sizes_bytes: [512 << 10, 1 << 20, 352 << 10],
             reports: Reports::Resident,
             grow: true,
+            upgrades: None,
         }
     }
 }
@@ -116,7 +121,7 @@ impl Image {
         let mut name_seed = [0; 8];
         name_seed.copy_from_slice(&Sha256::of(spec.name.as_bytes()).as_bytes()[..8]);
         let name_seed = u64::from_le_bytes(name_seed);
-        let mut chance = Chance::new(name_seed ^ spec.version);
+        let mut chance = Chance::new(name_seed ^ spec.upgrades.unwrap_or(spec.version));
         let mut plain = vec![
             contents(ESP_MAGIC, spec.sizes_bytes[0], &mut chance),
             contents(ROOT_MAGIC, spec.sizes_bytes[1], &mut chance),
@@ -124,6 +129,9 @@ impl Image {
         ];
         let files_at = plain[1].len() - SETTINGS_BYTES as usize;
         plain[1][files_at..].fill(0);
+        for bytes in plain.iter_mut().filter(|_| spec.upgrades.is_some()) {
+            bytes[UPGRADED_BYTE] ^= spec.version as u8;
+        }
         let mut packs = [Vec::new(), Vec::new()];
         let pieces = plain.iter().flat_map(|bytes| bytes.chunks(CHUNK_BYTES as usize));
         let chunks: Vec<_> =

@@ -24,6 +24,8 @@ pub mod machine;
 pub mod power;
 pub mod stable;
 pub mod swarm;
+pub mod watchdog;
+pub mod wiped;
 pub mod world;
 
 pub use check::Violation;

@@ -51,6 +51,8 @@ pub struct Machine {
     pub broken_power: Vec<&'static str>,
     /// Bytes of a disk that can be neither read nor written: disk, first, one past the last.
     pub bad_bytes: Option<(usize, Range<u64>)>,
+    /// Bytes of a disk that cannot be read until they are written: disk, first, one past the last.
+    pub unreadable: Option<(usize, Range<u64>)>,
     /// Whether the kernel holds on to the partitions it knows.
     pub holds_partitions: bool,
     /// How often power was lost.
@@ -59,6 +61,10 @@ pub struct Machine {
     pub late: Vec<Status>,
     /// The kernel that kexec would start.
     pub loaded: Option<KexecImage>,
+    /// Seconds until the hardware watchdog resets a server that does not feed it; none: it is off.
+    pub watchdog_s: Option<u32>,
+    /// Whether the watchdog does not stop.
+    pub is_watchdog_stuck: bool,
     /// The CA that the running system's link believes.
     pub trusted_ca: String,
     /// How the running kernel was left.
@@ -95,8 +101,9 @@ impl Machine {
     ) -> Result<(), DeviceError> {
         let at = (offset_bytes, into.len());
         self.media[disk].check_request("read", offset_bytes, into.len())?;
-        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{}", into.len()));
-        let is_bad = refused || self.is_bad(disk, offset_bytes, into.len());
+        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{}", into.len()))
+            || touches(&self.unreadable, (disk, offset_bytes, into.len()));
+        let is_bad = refused || touches(&self.bad_bytes, (disk, offset_bytes, into.len()));
         if self.events.is_cut() || is_bad || self.dice.strikes(Fault::DiskReadFails) {
             return Err(self.media[disk].failed("read", at));
         }
@@ -109,14 +116,6 @@ impl Machine {
         Ok(())
     }
 
-    fn is_bad(&self, disk: usize, offset_bytes: u64, length_bytes: usize) -> bool {
-        let end = offset_bytes + length_bytes as u64;
-        let bad = self.bad_bytes.as_ref();
-        bad.is_some_and(|(bad, range)| {
-            *bad == disk && offset_bytes < range.end && end > range.start
-        })
-    }
-
     /// Writes into a disk's cache.
     pub fn write(
         &mut self,
@@ -126,7 +125,10 @@ impl Machine {
     ) -> Result<(), DeviceError> {
         let at = (offset_bytes, bytes.len());
         self.media[disk].check_request("write", offset_bytes, bytes.len())?;
-        if self.is_bad(disk, offset_bytes, bytes.len()) {
+        if touches(&self.unreadable, (disk, offset_bytes, bytes.len())) {
+            self.unreadable = None;
+        }
+        if touches(&self.bad_bytes, (disk, offset_bytes, bytes.len())) {
             return Err(self.media[disk].failed("write", at));
         }
         let line = format!("sim{disk} write {offset_bytes}+{}", bytes.len());
@@ -223,7 +225,7 @@ impl Machine {
             self.media[disk].flush();
             check::after(self, &Step::Flushed { disk });
         }
-        self.loaded = None;
+        (self.loaded, self.watchdog_s) = (None, None);
     }
 
     /// The firmware chooses what to start.
@@ -266,4 +268,14 @@ impl Machine {
         }
         self.controller.blob(source, blob, part, struck)
     }
+}
+
+/// Whether a request touches these bytes.
+fn touches(
+    bad: &Option<(usize, Range<u64>)>,
+    (disk, offset_bytes, length_bytes): (usize, u64, usize),
+) -> bool {
+    let end = offset_bytes + length_bytes as u64;
+    bad.as_ref()
+        .is_some_and(|(bad, range)| *bad == disk && offset_bytes < range.end && end > range.start)
 }

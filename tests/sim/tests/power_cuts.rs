@@ -67,6 +67,17 @@ fn a_newer_version_in_the_same_place() {
 }
 
 #[test]
+fn the_same_again_under_a_new_generation() {
+    check_change(&ImageSpec::new("web", 1), &ImageSpec::new("web", 1));
+}
+
+#[test]
+fn an_upgrade_of_a_few_chunks() {
+    let upgrade = ImageSpec { upgrades: Some(1), ..ImageSpec::new("web", 2) };
+    check_change(&ImageSpec::new("web", 1), &upgrade);
+}
+
+#[test]
 fn no_torn_unsealing_leaves_an_esp_before_a_ruin() {
     let mut world = World::new(Spec::new(23));
     let (web, db) =

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,21 @@ const DISK_MIB: u64 = 256;
 /// The only time at which the certificates are valid: neither 1970 nor 2099.
 const VALID_YEARS: [i32; 2] = [2020, 2060];
 
+/// What a lab is made of, where it is not made from nothing.
+#[derive(Debug)]
+pub struct LabSpec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where its controller listens; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// What the machines call the controller.
+    pub controller: &'a str,
+    /// What the controller does.
+    pub scenario: Scenario,
+    /// An image library that is there already.
+    pub library: Option<&'a Path>,
+}
+
 /// A pool with all that belongs to it.
 pub struct Lab {
     name: String,
@@ -61,6 +76,17 @@ impl Lab {
     /// # Errors
     /// As [`Lab::new`].
     pub fn at(name: &str, address: IpAddr, controller: &str, scenario: Scenario) -> Result<Self> {
+        let listen = SocketAddr::new(address, 0);
+        Self::with(LabSpec { name, listen, controller, scenario, library: None })
+    }
+
+    /// A lab with what another one left: its keys derive from the same seed, so at the same address
+    /// it is the same pool to the servers.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn with(spec: LabSpec<'_>) -> Result<Self> {
+        let LabSpec { name, listen, controller, scenario, library } = spec;
         let uki = made::default_uki()?;
         let dir = tempfile::Builder::new().prefix("repave-lab-").tempdir()?;
         let pool: PoolId = "lab".parse()?;
@@ -70,9 +96,10 @@ impl Lab {
             not_after,
             ..AuthoritySpec::new([7; 32], &[controller])
         })?);
-        let library = Library::open_or_create(&dir.path().join("library"))?;
+        let fresh = dir.path().join("library");
+        let library = Library::open_or_create(library.unwrap_or(&fresh))?;
         let mut spec = StubSpec::new(authority.clone(), pool.clone());
-        spec.listen.set_ip(address);
+        spec.listen = listen;
         spec.library = Some(library.root().into());
         spec.scenario = scenario;
         let stub = Stub::start(spec)?;
@@ -84,6 +111,11 @@ impl Lab {
     /// The controller.
     pub const fn stub(&self) -> &Stub {
         &self.stub
+    }
+
+    /// The image library that the controller serves.
+    pub const fn library(&self) -> &Library {
+        &self.library
     }
 
     /// The default UKI, as it is burned.

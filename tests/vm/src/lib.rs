@@ -11,10 +11,11 @@ mod made;
 pub mod proof;
 mod raw_disk;
 mod server;
+pub mod torture;
 mod variables;
 
 pub use figures::{Figures, memory_words, peak_memory_kib, say};
-pub use lab::Lab;
+pub use lab::{Lab, LabSpec};
 pub use made::{TargetImage, build_folder, burn, default_uki};
 pub use raw_disk::RawDisk;
 pub use server::{Server, failure, stage};

@@ -56,6 +56,15 @@ impl RawDisk {
         Ok(guids)
     }
 
+    /// The bytes of the partition with this GUID; none if there is no such partition.
+    ///
+    /// # Errors
+    /// There is no partition table.
+    pub fn place_of(&self, guid: Guid) -> Result<Option<Range<u64>>> {
+        let place = self.guids()?.iter().skip(1).position(|found| *found == guid);
+        place.map(|number| self.partition(number as u64)).transpose()
+    }
+
     /// SHA-256 of p1, the default partition.
     ///
     /// # Errors
@@ -103,7 +112,11 @@ impl RawDisk {
         2 * BLOCK_BYTES + number * ENTRY_BYTES
     }
 
-    fn digest(&self, range: Range<u64>) -> Result<Sha256> {
+    /// SHA-256 of a range of bytes.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn digest(&self, range: Range<u64>) -> Result<Sha256> {
         let mut digester = Digester::new();
         let mut piece = vec![0; MIB as usize];
         for at in range.clone().step_by(piece.len()) {

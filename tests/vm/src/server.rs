@@ -319,7 +319,10 @@ impl<'lab> Server<'lab> {
 const fn asks(status: &Status) -> bool {
     !matches!(
         status.standing,
-        Standing::Purposing { .. } | Standing::Leaving { .. } | Standing::Returning
+        Standing::Purposing { .. }
+            | Standing::Wiping { .. }
+            | Standing::Leaving { .. }
+            | Standing::Returning
     )
 }
 

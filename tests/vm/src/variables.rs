@@ -14,6 +14,8 @@ const HEADER_BYTES: usize = 60;
 const START_ID: [u8; 2] = [0xaa, 0x55];
 /// Added, and neither deleted nor being replaced: the flash's bits only ever fall.
 const STATE_VALID: u8 = 0x3f;
+/// Begun, and not yet said to have a whole header.
+const STATE_TORN: u8 = 0xff;
 
 /// Every valid variable, by name. Names of different vendors do not collide in what is asked here.
 #[derive(Clone, Debug)]
@@ -62,7 +64,10 @@ fn parse(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         let length = |at: usize| -> Option<usize> {
             Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?) as usize)
         };
-        let (name_bytes, data_bytes) = (length(36)?, length(40)?);
+        // A header that the power failed in: EDK II takes it for one without name and data, and
+        // goes on behind it.
+        let torn = header[2] == STATE_TORN;
+        let (name_bytes, data_bytes) = if torn { (0, 0) } else { (length(36)?, length(40)?) };
         let name_at = at + HEADER_BYTES;
         let data_at = name_at + name_bytes;
         if header[2] == STATE_VALID {
@@ -113,6 +118,7 @@ mod tests {
         store[48] = 72;
         store.extend(variable(0x3d, "BootNext", &[9, 0]));
         store.extend(variable(STATE_VALID, "Odd", &[1]));
+        store.extend(&variable(STATE_TORN, "Torn", &[1; 40])[..HEADER_BYTES]);
         store.extend(variable(STATE_VALID, "BootOrder", &[0x0a, 0]));
         store.extend(variable(STATE_VALID, "Boot000A", &option));
         store.extend([0xff; 64]);

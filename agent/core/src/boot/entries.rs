@@ -3,11 +3,11 @@
 
 use repave_protocol::Guid;
 
-use crate::default_side::DefaultSide;
 use crate::edges::{Firmware, FirmwareError};
 use crate::efi::{
     LoadOption, entry_name, numbers_from_bytes, numbers_to_bytes, with_default_first,
 };
+use crate::gpt::Entry;
 
 const DEFAULT_DESCRIPTION: &str = "Repave default";
 const TARGET_DESCRIPTION: &str = "Repave target";
@@ -26,10 +26,7 @@ pub(super) struct TargetEntry {
 }
 
 /// Default's own entry exists, and stands first; the target's, if there is one, last.
-pub fn ensure_default(
-    firmware: &mut dyn Firmware,
-    default: &DefaultSide,
-) -> Result<(), FirmwareError> {
+pub fn ensure_default(firmware: &mut dyn Firmware, default: &Entry) -> Result<(), FirmwareError> {
     let known = ours(firmware)?;
     let target = find(&known, TARGET_DESCRIPTION);
     put_default_first(firmware, default, target)
@@ -38,7 +35,7 @@ pub fn ensure_default(
 /// The target's entry exists and says this; returns its number.
 pub(super) fn ensure_target(
     firmware: &mut dyn Firmware,
-    default: &DefaultSide,
+    default: &Entry,
     target: TargetEntry,
 ) -> Result<u16, FirmwareError> {
     let option = LoadOption {
@@ -61,15 +58,15 @@ pub(super) fn ensure_target(
 /// again, there is no room left one day.
 fn put_default_first(
     firmware: &mut dyn Firmware,
-    default: &DefaultSide,
+    default: &Entry,
     target: Option<u16>,
 ) -> Result<(), FirmwareError> {
     let option = LoadOption {
         description: DEFAULT_DESCRIPTION.into(),
         partition_number: 1,
-        first_lba: default.default.first_lba,
-        blocks: default.default.blocks(),
-        partition: default.default.guid,
+        first_lba: default.first_lba,
+        blocks: default.blocks(),
+        partition: default.guid,
         path: DEFAULT_PATH.into(),
         options: String::new(),
     };
@@ -91,7 +88,9 @@ pub fn forget_target(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
     };
     let known = ours(firmware)?;
     let target = find(&known, TARGET_DESCRIPTION);
-    if numbers_from_bytes(&next).first().copied() == target {
+    // A value without a number leads nowhere, and is somebody else's.
+    let next = numbers_from_bytes(&next).first().copied();
+    if next.is_some() && next == target {
         clear_boot_next(firmware)?;
     }
     Ok(())
@@ -142,8 +141,9 @@ pub(super) fn persist(
 fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, String)>, FirmwareError> {
     let mut found = Vec::new();
     for name in firmware.names()? {
-        let digits = name.strip_prefix("Boot").filter(|digits| digits.len() == 4);
-        let Some(number) = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok()) else {
+        let number = name.strip_prefix("Boot").and_then(|n| u16::from_str_radix(n, 16).ok());
+        // The firmware knows an entry by upper-case digits only; `Boot00ab` is none, nor `Boot+0AB`.
+        let Some(number) = number.filter(|number| entry_name(*number) == name) else {
             continue;
         };
         // A variable that cannot be read is somebody else's, or will be seen as missing.
@@ -195,4 +195,82 @@ fn ensure_order(
     order.retain(|number| !surplus.contains(number));
     let wanted = with_default_first(&order, default, target);
     persist(firmware, BOOT_ORDER, &numbers_to_bytes(&wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// A firmware that does what it is asked.
+    struct Variables(BTreeMap<String, Vec<u8>>);
+
+    impl Firmware for Variables {
+        fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
+            Ok(self.0.keys().cloned().collect())
+        }
+
+        fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
+            Ok(self.0.get(name).cloned())
+        }
+
+        fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError> {
+            self.0.insert(name.into(), value.into());
+            Ok(())
+        }
+
+        fn delete(&mut self, name: &str) -> Result<(), FirmwareError> {
+            self.0.remove(name);
+            Ok(())
+        }
+
+        fn loader_partition(&mut self) -> Option<Guid> {
+            None
+        }
+    }
+
+    fn target() -> Vec<u8> {
+        LoadOption {
+            description: TARGET_DESCRIPTION.into(),
+            partition_number: 3,
+            first_lba: 1,
+            blocks: 1,
+            partition: Guid::from_disk_bytes([1; 16]),
+            path: r"\x.efi".into(),
+            options: String::new(),
+        }
+        .to_bytes()
+    }
+
+    #[test]
+    fn a_variable_with_another_name_is_no_boot_entry() {
+        let check = |name: &str, expected: &[u16]| {
+            let mut firmware = Variables(BTreeMap::from([(name.to_owned(), target())]));
+            let numbers: Vec<u16> =
+                ours(&mut firmware).unwrap().into_iter().map(|(number, _)| number).collect();
+            assert_eq!(numbers, expected, "{name}");
+        };
+        check("Boot00AB", &[0xab]);
+        for name in ["Boot00ab", "Boot+0AB", "BootAB", "Boot000AB", "BootOrder", "00AB"] {
+            check(name, &[]);
+        }
+    }
+
+    #[test]
+    fn only_a_boot_next_that_leads_into_the_target_is_forgotten() {
+        let check = |entry: Option<u16>, next: &[u8], is_forgotten| {
+            let mut variables = BTreeMap::from([(BOOT_NEXT.to_owned(), next.to_vec())]);
+            variables.extend(entry.map(|number| (entry_name(number), target())));
+            let mut firmware = Variables(variables);
+            forget_target(&mut firmware).unwrap();
+            assert_eq!(!firmware.0.contains_key(BOOT_NEXT), is_forgotten, "{entry:?} {next:?}");
+        };
+        check(Some(5), &[5, 0], true);
+        check(Some(5), &[6, 0], false);
+        check(None, &[5, 0], false);
+        check(Some(5), &[], false);
+        check(None, &[], false);
+        check(None, &[5], false);
+    }
 }

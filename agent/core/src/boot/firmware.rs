@@ -32,7 +32,7 @@ impl Method for Firmware {
         };
         let number = ensure_target(
             edges.firmware,
-            target.default,
+            &target.default.default,
             TargetEntry {
                 number: entry.number,
                 first_lba: entry.first_lba,

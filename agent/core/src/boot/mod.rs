@@ -4,10 +4,12 @@
 mod entries;
 mod firmware;
 mod kexec;
+mod way_home;
 
 use repave_protocol::BootMethod;
 
 pub use entries::{ensure_default, forget_target};
+pub use way_home::{WayHome, default_partition};
 
 use crate::default_side::DefaultSide;
 use crate::edges::{Edges, Volume};

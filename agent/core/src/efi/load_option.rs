@@ -110,6 +110,9 @@ impl LoadOption {
             return Err(BadLoadOption { reason: "device path does not end after the file" });
         }
         let options = text(options).ok_or(BadLoadOption { reason: "options are not text" })?;
+        if options.encode_utf16().count() > TEXT_UNITS {
+            return Err(BadLoadOption { reason: "text is too long" });
+        }
         Ok(Self {
             description,
             partition_number,
@@ -199,6 +202,20 @@ mod tests {
             assert_eq!(LoadOption::description_of(&bytes).as_deref(), Ok("Repave target"));
         }
         assert!(LoadOption::description_of(&example().to_bytes()[..9]).is_err());
+    }
+
+    #[test]
+    fn options_that_could_not_be_written_again_are_refused() {
+        let options = |units| LoadOption { options: "x".repeat(units), ..example() };
+        let fits = options(TEXT_UNITS);
+        assert_eq!(LoadOption::from_bytes(&fits.to_bytes()).as_ref(), Ok(&fits));
+        let mut long = fits.to_bytes();
+        let end = long.len() - 2;
+        long.splice(end..end, *b"x\0");
+        assert_eq!(
+            LoadOption::from_bytes(&long),
+            Err(BadLoadOption { reason: "text is too long" })
+        );
     }
 
     #[test]

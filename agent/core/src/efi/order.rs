@@ -1,16 +1,14 @@
 //! BootOrder: little-endian 16-bit numbers of `Boot####` variables (UEFI 2.10, 3.1.2).
 
-/// Most entries that we keep of a BootOrder; real firmware has a few dozen.
-const ENTRIES: usize = 1024;
-
 /// `Boot####` for a number; the digits are upper-case hexadecimal.
 pub fn entry_name(number: u16) -> String {
     format!("Boot{number:04X}")
 }
 
-/// The numbers in a BootOrder or BootNext value; an odd last byte is dropped.
+/// The numbers in a BootOrder or BootNext value; an odd last byte is dropped. There are as many as
+/// the value has room for: a limit here would take entries away from whoever made them.
 pub fn numbers_from_bytes(bytes: &[u8]) -> Vec<u16> {
-    bytes.chunks_exact(2).take(ENTRIES).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
+    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 /// The value of a BootOrder or BootNext with these numbers.
@@ -46,5 +44,12 @@ mod tests {
         assert_eq!(numbers_from_bytes(&[1, 0, 0xff, 0xab, 9]), [1, 0xabff]);
         assert_eq!(numbers_to_bytes(&[1, 0xabff]), [1, 0, 0xff, 0xab]);
         assert_eq!(entry_name(0xab), "Boot00AB");
+    }
+
+    #[test]
+    fn a_long_boot_order_loses_no_entry() {
+        let order: Vec<u16> = (0..1025).collect();
+        let read = numbers_from_bytes(&numbers_to_bytes(&order));
+        assert_eq!(with_default_first(&read, 0, None), order);
     }
 }

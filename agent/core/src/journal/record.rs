@@ -1,12 +1,16 @@
 //! What a server remembers. Everything optional is something that may not have happened yet.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use repave_protocol::{BootMethod, Fault, Generation, Guid, Sha256};
+use repave_protocol::{BootMethod, Coverage, Fault, Generation, Guid, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// Most boot partitions that are kept track of.
 const BOOT_PLACES: usize = 8;
+/// Most disks that are known to have been written to; with those of the boot partitions, no more than
+/// a wipe can report.
+const WRITTEN_DISKS: usize = 7;
 
 /// The agent's record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +36,45 @@ pub struct Record {
     /// and what was there before, on whichever disk.
     #[serde(default)]
     pub unsealed: Vec<BootPlace>,
+    /// Disks, by GUID, that were written to for a target and not wiped since.
+    #[serde(default)]
+    pub written: Vec<Guid>,
+    /// A wipe under way, by the generation of its order.
+    #[serde(default)]
+    pub wiping: Option<Generation>,
+    /// What the last wipe covered, until a target is written again.
+    #[serde(default)]
+    pub wiped: Option<Coverage>,
     /// The order to stay in default, with its reason.
     #[serde(default)]
     pub staying: Option<String>,
+    /// An order took the sealed target away, or meant to: only another order boots it again.
+    #[serde(default)]
+    pub withdrawn: bool,
     /// Why the last order accepted was not carried out.
     #[serde(default)]
     pub failure: Option<Fault>,
 }
 
 impl Record {
+    /// Keeps in mind that a disk is written to for a target.
+    pub(crate) fn writes_to(&mut self, disk: Guid) {
+        self.written.retain(|known| *known != disk);
+        self.written.push(disk);
+        let surplus = self.written.len().saturating_sub(WRITTEN_DISKS);
+        for disk in self.written.drain(..surplus) {
+            log::warn!("disk {disk} is forgotten: {WRITTEN_DISKS} others were written to since");
+        }
+    }
+
+    /// Every disk that may hold something of a target, by GUID; no more than a wipe can report.
+    pub fn target_disks(&self) -> BTreeSet<Guid> {
+        let places = self.boot_places();
+        // A target's root may have written any number of them here.
+        let written = self.written.iter().rev().take(WRITTEN_DISKS).copied();
+        written.chain(places.iter().map(|place| place.disk)).collect()
+    }
+
     /// Every boot partition that this server has written and not blanked, as far as is known.
     pub fn boot_places(&self) -> Vec<BootPlace> {
         let sealed = self.seal.as_ref().map(|seal| seal.boot.place());
@@ -89,12 +123,21 @@ pub struct Seal {
     pub boot: BootPlan,
     /// Whether anything in it will ever report.
     pub reports: bool,
+    /// With which time-out in seconds its system feeds the hardware watchdog; it may not.
+    #[serde(default)]
+    pub watchdog_s: Option<u32>,
     /// How often the default side left for it.
     #[serde(default)]
     pub departures: u64,
     /// How many of the latest departures had no `up`.
     #[serde(default)]
     pub attempts: u32,
+    /// Whether it came up before the latest departure.
+    #[serde(default)]
+    pub came_up: bool,
+    /// Whether the latest departure was the agent's own, without a controller.
+    #[serde(default)]
+    pub alone: bool,
 }
 
 /// How to boot a target.

@@ -2,12 +2,17 @@
 //! one boot. On the target's own disk that is every partition that goes; on any other disk it is
 //! the boot partition that the journal says this server once wrote, and nothing else there.
 
-use repave_image::ESP_TYPE;
+use repave_image::{ESP_TYPE, ValidManifest};
 
 use crate::default_side::DefaultSide;
 use crate::edges::Disk;
 use crate::gpt::{Entry, Table};
 use crate::journal::BootPlace;
+use crate::plan::Extent;
+
+/// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
+/// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
+const HEAD_BYTES: u64 = 128 * 1024;
 
 /// Where a partition begins, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +26,27 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// How much of it is blanked.
+    pub(crate) fn blanked_bytes(&self) -> u64 {
+        self.size_bytes.min(HEAD_BYTES)
+    }
+
+    /// The chunks of an image at `extents` of the same disk whose bytes are lost by the blanking.
+    pub(crate) fn chunks_under(&self, extents: &[Extent], image: &ValidManifest) -> Vec<u64> {
+        let blanked = self.offset_bytes..self.offset_bytes + self.blanked_bytes();
+        let under = |(number, extent): (usize, &Extent)| {
+            let size_bytes = image.manifest().partitions.get(number)?.size_bytes;
+            let start = blanked.start.max(extent.offset_bytes);
+            let end = blanked.end.min(extent.offset_bytes + size_bytes);
+            if start >= end {
+                return None;
+            }
+            let first = image.chunk_at(number, start - extent.offset_bytes)?;
+            Some(first..=image.chunk_at(number, end - 1 - extent.offset_bytes)?)
+        };
+        extents.iter().enumerate().filter_map(under).flatten().collect()
+    }
+
     fn of(entry: &Entry, table: &Table, disk: usize) -> Self {
         Self {
             disk,
@@ -31,7 +57,7 @@ impl Head {
 }
 
 /// The partitions of the target's disk, but for the first `kept`.
-pub(super) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
+pub(crate) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
     // What the firmware could mount goes first; the sort keeps the order of the others.
     let mut old: Vec<&Entry> = table.entries.iter().skip(kept).collect();
     old.sort_by_key(|entry| entry.type_guid != ESP_TYPE);
@@ -40,7 +66,7 @@ pub(super) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
 
 /// Boot partitions of earlier targets on other disks than `target`, and those that were not found
 /// because their disk is away.
-pub(super) fn elsewhere(
+pub(crate) fn elsewhere(
     unsealed: &[BootPlace],
     target: usize,
     default: &DefaultSide,

@@ -2,6 +2,7 @@
 //! a trusted image and what the disks hold; whatever does not fit is refused here, by name, before
 //! a byte of the target changes.
 
+mod alone;
 mod heads;
 mod twins;
 
@@ -9,7 +10,8 @@ use repave_image::{Architecture, Partition, Reports};
 use repave_protocol::{BootMethod, Directive, DiskSelector, Generation, Guid, Purpose, Verified};
 use thiserror::Error;
 
-pub(crate) use self::heads::Head;
+pub(crate) use self::alone::Place;
+pub(crate) use self::heads::{Head, elsewhere, here};
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk, Volume};
 use crate::gpt::{Entry, GptError, Rewrite, Table};
@@ -145,6 +147,7 @@ pub struct Plan {
     pub(crate) boot: BootPlan,
     pub(crate) settings: Option<(Volume, Vec<Rendered>)>,
     pub(crate) reports: bool,
+    pub(crate) watchdog_s: Option<u32>,
 }
 
 /// What the planner is told about the server.
@@ -194,8 +197,8 @@ impl Plan {
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite =
             changed.then(|| table.rewrite(table.disk_guid, &entries, kept)).transpose()?;
-        let (mut old_heads, away) = heads::elsewhere(&ground.earlier, disk, ground.default, disks);
-        old_heads.extend(heads::here(&table, kept, disk));
+        let (mut old_heads, away) = elsewhere(&ground.earlier, disk, ground.default, disks);
+        old_heads.extend(here(&table, kept, disk));
         let (boot_partition, _) = image
             .manifest()
             .partition(&manifest.boot.partition)
@@ -223,8 +226,23 @@ impl Plan {
             boot,
             settings,
             reports,
+            watchdog_s: purpose.settings.watchdog_s,
             image,
         })
+    }
+
+    /// Where a partition of the image has its head; `None` if there is no such partition.
+    pub(crate) fn head_of(&self, partition: usize) -> Option<Head> {
+        let Extent { offset_bytes, size_bytes, .. } = *self.extents.get(partition)?;
+        Some(Head { disk: self.disk, offset_bytes, size_bytes })
+    }
+
+    /// The image's chunks whose bytes are lost when a head is blanked, whosever it is.
+    pub(crate) fn chunks_under(&self, head: &Head) -> Vec<u64> {
+        if head.disk != self.disk {
+            return Vec::new();
+        }
+        head.chunks_under(&self.extents, self.image.manifest())
     }
 
     /// Bytes of the image.
@@ -253,7 +271,10 @@ fn check_block_size(found: u32, disk: &dyn Disk) -> Result<(), PlanError> {
 }
 
 /// The one disk that a selector fits.
-fn select(selector: &DiskSelector, disks: &[Box<dyn Disk + '_>]) -> Result<usize, PlanError> {
+pub(crate) fn select(
+    selector: &DiskSelector,
+    disks: &[Box<dyn Disk + '_>],
+) -> Result<usize, PlanError> {
     let agrees = |wanted: &Option<String>, found: &Option<String>| {
         wanted.is_none() || wanted.as_deref() == found.as_deref()
     };

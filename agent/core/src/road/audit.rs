@@ -1,5 +1,6 @@
-//! The audit: what was written is read back past the cache and compared. Then the heads that were
-//! held back are written and read back too, all but the boot partition's, which would make the
+//! The audit: what was written is read back past the cache and compared; what was compared before
+//! the writing, by SHA-256 and past the cache too, counts as read. Then the heads that were held back
+//! are written and read back too, all but the boot partition's, which would make the
 //! target bootable before its settings are in place.
 
 use repave_protocol::Stage;
@@ -8,7 +9,7 @@ use super::{Traveller, Written};
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::Plan;
-use crate::transfer::{Pass, Scope, Settled};
+use crate::transfer::{Held, Pass, Scope};
 
 /// A target that equals its image, but for the head of the boot partition.
 pub struct Audited {
@@ -28,10 +29,11 @@ impl Audited {
 
 /// Reads the target back.
 pub(super) fn audit(written: Written, on: &mut Traveller<'_, '_>) -> Result<Audited, Failure> {
-    let (plan, mut workers, settled) = written.into_parts();
-    let bodies = (Scope::Bodies, Pass::Audit, settled);
+    let Written { plan, mut workers, held, stayed } = written;
+    let bodies = (Scope::Bodies, Pass::Audit, held);
     on.transfer(&plan, Stage::Written, workers.as_mut(), bodies)?;
-    let early = (0..plan.extents.len()).filter(|&partition| !held_back(&plan, partition)).collect();
+    let is_early = |part: &usize| !held_back(&plan, *part) && !stayed.contains(part);
+    let early = (0..plan.extents.len()).filter(is_early).collect();
     heads(early, &plan, workers.as_mut(), on, Stage::Written)?;
     on.reached(Stage::Audited, &plan);
     Ok(Audited { plan, workers })
@@ -55,10 +57,11 @@ pub(super) fn heads(
     on: &mut Traveller<'_, '_>,
     stage: Stage,
 ) -> Result<(), Failure> {
-    let fill = (Scope::Heads(partitions.clone()), Pass::Fill { resume: false }, Settled::default());
+    let pass = Pass::Fill { look_first: false };
+    let fill = (Scope::Heads(partitions.clone()), pass, Held::default());
     on.transfer(plan, stage, workers, fill)?;
     on.edges.disks[plan.disk].flush()?;
-    let audit = (Scope::Heads(partitions), Pass::Audit, Settled::default());
+    let audit = (Scope::Heads(partitions), Pass::Audit, Held::default());
     on.transfer(plan, stage, workers, audit)?;
     Ok(())
 }

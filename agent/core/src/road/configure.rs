@@ -7,6 +7,7 @@ use super::{Audited, Traveller};
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::Plan;
+use crate::watchdog::Stretch;
 
 /// A target whose settings were found as they should be.
 pub struct Configured {
@@ -26,7 +27,9 @@ pub(super) fn configure(
     on: &mut Traveller<'_, '_>,
 ) -> Result<Configured, Failure> {
     if let Some((volume, files)) = &audited.plan().settings {
+        on.edges.watchdog.begin(Stretch::Configuring);
         on.edges.configurator.write(volume, files)?;
+        on.edges.watchdog.begin(Stretch::Configuring);
         on.edges.configurator.verify(volume, files)?;
     }
     let (plan, workers) = audited.into_parts();

@@ -1,8 +1,9 @@
-//! The road of one purposing, as a chain of values: plan → [`Unsealed`] → [`Written`] →
-//! [`Audited`] → [`Configured`] → [`Sealed`]. Each has its constructor in the one file that earns
+//! The road of one purposing, as a chain of values: plan → [`Compared`] → [`Unsealed`] → [`Written`]
+//! → [`Audited`] → [`Configured`] → [`Sealed`]. Each has its constructor in the one file that earns
 //! it and takes the one before it, so that "never boot what was not read back" does not compile.
 
 mod audit;
+mod compare;
 mod configure;
 mod seal;
 mod unseal;
@@ -11,9 +12,11 @@ mod write;
 use repave_protocol::{Stage, Standing};
 
 pub use audit::Audited;
+pub use compare::Compared;
 pub use configure::Configured;
 pub use seal::Sealed;
 pub use unseal::Unsealed;
+pub(crate) use unseal::blank;
 pub use write::Written;
 
 use crate::edges::{Edges, Host, Link, Workers};
@@ -21,10 +24,11 @@ use crate::failure::Failure;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::Voice;
-use crate::transfer::{Pass, Scope, Settled, Transfer, run};
+use crate::transfer::{Hands, Held, Mirrors, Pages, Pass, Scope, Transfer, run, samples};
+use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
-const PROGRESS_MS: u64 = 1_000;
+pub(crate) const PROGRESS_MS: u64 = 1_000;
 
 /// What every stretch of the road works with.
 pub struct Traveller<'a, 'e> {
@@ -38,12 +42,36 @@ pub struct Traveller<'a, 'e> {
     pub voice: &'a mut Voice,
     /// The last stage that was reached.
     pub reached: &'a mut Option<Stage>,
+    /// Pages of the image's index.
+    pages: Pages,
+    /// What is known of the image's sources.
+    mirrors: Mirrors,
 }
 
-impl Traveller<'_, '_> {
+impl<'a, 'e> Traveller<'a, 'e> {
+    /// Somebody about to set out.
+    pub fn new(
+        edges: &'a mut Edges<'e>,
+        journal: &'a mut Journal,
+        journal_disk: usize,
+        voice: &'a mut Voice,
+        reached: &'a mut Option<Stage>,
+    ) -> Self {
+        Self {
+            edges,
+            journal,
+            journal_disk,
+            voice,
+            reached,
+            pages: Pages::default(),
+            mirrors: Mirrors::default(),
+        }
+    }
+
     /// Tells the controller that a stage was reached.
     fn reached(&mut self, stage: Stage, plan: &Plan) {
         log::info!("{}", stage_words(stage));
+        self.edges.watchdog.begin(Stretch::Working);
         *self.reached = Some(stage);
         let total_bytes = plan.total_bytes();
         let done_bytes = if stage >= Stage::Written { total_bytes } else { 0 };
@@ -52,21 +80,26 @@ impl Traveller<'_, '_> {
         self.voice.tell(edges.link, edges.host, self.journal.record(), standing);
     }
 
-    /// Runs one pass over a part of the image, with progress reported as of `stage`.
+    /// Runs one pass over a part of the image, with progress reported as of `stage`. Returns what
+    /// the disk holds now, and whether all of it could be looked at.
     fn transfer(
         &mut self,
         plan: &Plan,
         stage: Stage,
         workers: &mut dyn Workers,
-        (scope, pass, settled): (Scope, Pass, Settled),
-    ) -> Result<Settled, Failure> {
-        let seed = u64::from_le_bytes(first_eight(self.edges.host.entropy()));
-        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, settled, seed);
+        (scope, pass, held): (Scope, Pass, Held),
+    ) -> Result<(Held, bool), Failure> {
+        let seed = self.seed();
+        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed)
+            .with_mirrors(std::mem::take(&mut self.mirrors));
         let total_bytes = plan.total_bytes();
         let (voice, record) = (&mut *self.voice, self.journal.record());
-        let host = &mut *self.edges.host;
+        let Edges { link, host, watchdog, .. } = &mut *self.edges;
+        let (link, host): (&mut dyn Link, &mut dyn Host) = (*link, *host);
+        watchdog.begin(Stretch::Transferring);
         let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
         let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
+            watchdog.begin(Stretch::Transferring);
             let now_ms = host.uptime_ms();
             let passed_ms = now_ms.saturating_sub(told_ms);
             if passed_ms < PROGRESS_MS {
@@ -77,8 +110,24 @@ impl Traveller<'_, '_> {
             let standing = Standing::Purposing { stage, done_bytes, total_bytes, bytes_per_s };
             voice.tell(link, host, record, standing);
         };
-        run(&mut transfer, self.edges.link, host, workers, &mut watch)?;
-        Ok(transfer.into_settled())
+        let mut hands = Hands { link, host, workers, pages: &mut self.pages };
+        run(&mut transfer, &mut hands, &mut watch)?;
+        self.edges.watchdog.begin(Stretch::Working);
+        self.mirrors = transfer.take_mirrors();
+        let is_complete = transfer.is_complete();
+        Ok((transfer.into_held(), is_complete))
+    }
+
+    /// Stored chunks from all over the image.
+    fn samples(&mut self, plan: &Plan) -> Result<Vec<u64>, Failure> {
+        let seed = self.seed();
+        let Edges { link, host, watchdog, .. } = &mut *self.edges;
+        watchdog.begin(Stretch::Sampling);
+        Ok(samples(&plan.image, *link, *host, &mut self.pages, seed)?)
+    }
+
+    fn seed(&mut self) -> u64 {
+        u64::from_le_bytes(first_eight(self.edges.host.entropy()))
     }
 }
 
@@ -104,7 +153,11 @@ fn first_eight(bytes: [u8; 32]) -> [u8; 8] {
 /// From a plan to a sealed target.
 pub fn travel(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
     on.reached(Stage::Planned, &plan);
-    let unsealed = unseal::unseal(plan, on)?;
+    let compared = compare::compare(plan, on)?;
+    if compared.differs_in_nothing() {
+        return seal::seal_as_it_is(compared, on);
+    }
+    let unsealed = unseal::unseal(compared, on)?;
     let written = write::write(unsealed, on)?;
     let audited = audit::audit(written, on)?;
     let configured = configure::configure(audited, on)?;

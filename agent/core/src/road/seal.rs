@@ -4,7 +4,7 @@
 use repave_protocol::Stage;
 
 use super::audit::{heads, held_back};
-use super::{Configured, Traveller};
+use super::{Compared, Configured, Traveller};
 use crate::durable;
 use crate::edges::Workers;
 use crate::failure::Failure;
@@ -53,6 +53,17 @@ pub(super) fn seal(configured: Configured, on: &mut Traveller<'_, '_>) -> Result
     Ok(())
 }
 
+/// Records the seal over a target that was found to be its image already. The disk is told to keep
+/// what it has: an earlier life of this boot may have written it and not lived to say so.
+pub(super) fn seal_as_it_is(compared: Compared, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
+    let plan = compared.plan();
+    on.edges.disks[plan.disk].flush()?;
+    on.edges.disks[plan.disk].reread_partitions()?;
+    record(plan, on)?;
+    on.reached(Stage::Sealed, plan);
+    Ok(())
+}
+
 fn place_head(
     plan: &Plan,
     workers: &mut dyn Workers,
@@ -75,13 +86,17 @@ fn record(plan: &Plan, on: &mut Traveller<'_, '_>) -> Result<(), Failure> {
         manifest: reference.manifest,
         boot: plan.boot.clone(),
         reports: plan.reports,
+        watchdog_s: plan.watchdog_s,
         departures: 0,
         attempts: 0,
+        came_up: false,
+        alone: false,
     };
     on.journal.update(on.edges.disks[on.journal_disk].as_mut(), |record| {
         record.purposing = None;
         record.unsealed = plan.away.clone();
         record.failure = None;
+        record.withdrawn = false;
         record.seal = Some(seal);
     })?;
     Ok(())

@@ -6,30 +6,22 @@ use super::{Traveller, Unsealed};
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::Plan;
-use crate::transfer::{Pass, Scope, Settled};
+use crate::transfer::{Held, Pass, Scope};
 
-/// A target whose bodies were written and flushed; nobody has read them back yet.
+/// A target whose bodies were written and flushed; nobody has read back yet what was written.
 pub struct Written {
-    plan: Plan,
-    workers: Box<dyn Workers>,
-    settled: Settled,
-}
-
-impl Written {
-    pub(super) fn into_parts(self) -> (Plan, Box<dyn Workers>, Settled) {
-        (self.plan, self.workers, self.settled)
-    }
+    pub(super) plan: Plan,
+    pub(super) workers: Box<dyn Workers>,
+    pub(super) held: Held,
+    pub(super) stayed: Vec<usize>,
 }
 
 /// Fetches and writes all that the disk does not hold already.
 pub(super) fn write(unsealed: Unsealed, on: &mut Traveller<'_, '_>) -> Result<Written, Failure> {
-    let plan = unsealed.plan();
-    let chunk_bytes = plan.image.manifest().manifest().chunk_bytes;
-    let mut workers = on.edges.crew.start(plan.disk, chunk_bytes)?;
-    let pass = Pass::Fill { resume: unsealed.resume() };
-    let bodies = (Scope::Bodies, pass, Settled::default());
-    let settled = on.transfer(plan, Stage::Unsealed, workers.as_mut(), bodies)?;
+    let Unsealed { plan, mut workers, held, is_complete, stayed } = unsealed;
+    let bodies = (Scope::Bodies, Pass::Fill { look_first: !is_complete }, held);
+    let (held, _) = on.transfer(&plan, Stage::Unsealed, workers.as_mut(), bodies)?;
     on.edges.disks[plan.disk].flush()?;
-    on.reached(Stage::Written, plan);
-    Ok(Written { plan: unsealed.into_plan(), workers, settled })
+    on.reached(Stage::Written, &plan);
+    Ok(Written { plan, workers, held, stayed })
 }

@@ -2,7 +2,11 @@
 //! worker saw is right. Pure: jobs go out, completions come in. Who runs the jobs is not known
 //! here, and neither is time.
 
+mod held;
+mod mirrors;
+mod pages;
 mod run;
+mod sample;
 
 use std::collections::BTreeMap;
 
@@ -10,11 +14,19 @@ use repave_image::{Chunk, StoredChunk, ValidManifest};
 use repave_protocol::Sha256;
 use thiserror::Error;
 
-pub(crate) use run::run;
+pub use held::Held;
+pub(crate) use mirrors::Mirrors;
+pub(crate) use pages::Pages;
+pub use run::Watch;
+pub(crate) use run::{Hands, run};
+pub(crate) use sample::samples;
 
-use crate::edges::{Completion, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError};
+use crate::edges::{Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError};
 use crate::image::{FETCH_ATTEMPTS, ImageError, TrustedImage, pause_ms};
 use crate::plan::Extent;
+
+/// Unreadable places after which comparing ends: a dying disk takes its time over each.
+const UNREADABLE_MOST: u32 = 16;
 
 /// Why a transfer was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -37,7 +49,7 @@ pub enum TransferError {
     Device(#[from] DeviceError),
     /// The disk took the bytes and gave back others.
     #[error(
-        "{length_bytes} bytes at byte {offset_bytes} of the target disk read back wrong (chunk {chunk}, CRC-32 {found:08x} instead of {wanted:08x})"
+        "{length_bytes} bytes at byte {offset_bytes} of the target disk read back wrong (chunk {chunk}: {found})"
     )]
     ReadBack {
         /// The chunk.
@@ -46,10 +58,8 @@ pub enum TransferError {
         offset_bytes: u64,
         /// How much.
         length_bytes: u32,
-        /// CRC-32 of what was read.
-        found: u32,
-        /// CRC-32 of what was written.
-        wanted: u32,
+        /// What was read, in words.
+        found: String,
     },
     /// An index page could not be had.
     #[error("chunk index failed")]
@@ -73,6 +83,10 @@ pub enum TransferError {
 /// Which chunks one transfer deals with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
+    /// All of them.
+    All,
+    /// These.
+    Some(Vec<u64>),
     /// All but the first chunk of each partition.
     Bodies,
     /// The first chunk of each of these partitions, by their place in the manifest.
@@ -82,31 +96,36 @@ pub enum Scope {
 /// What is done with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Fetch and write. With `resume`, what the disk already holds right is left alone: it is read
-    /// past the cache and compared by SHA-256, whatever the journal claims.
+    /// Read past the cache, and note what is right already; nothing is written. What cannot be
+    /// read is not right, and no failure: a disk may mend a bad block when it is written.
+    Compare,
+    /// Fetch and write what is not held.
     Fill {
-        /// Whether an earlier run may have left right chunks.
-        resume: bool,
+        /// Whether chunks of zeroes that are not held may still be zero on the disk, since nobody
+        /// has looked.
+        look_first: bool,
     },
-    /// Read back past the cache and compare.
+    /// Read back past the cache and compare what is not held.
     Audit,
 }
 
-/// Chunks that need no audit, since a read past the cache has just seen them right.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settled(Vec<u64>);
+/// What a transfer did, in bytes of the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Written, zeroes included.
+    pub written_bytes: u64,
+    /// Found to be right already and left alone.
+    pub skipped_bytes: u64,
+    /// Read back after they were written.
+    pub read_back_bytes: u64,
+}
 
-impl Settled {
-    fn insert(&mut self, chunk: u64) {
-        let word = (chunk / 64) as usize;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (chunk % 64);
-    }
-
-    fn contains(&self, chunk: u64) -> bool {
-        self.0.get((chunk / 64) as usize).is_some_and(|word| word >> (chunk % 64) & 1 == 1)
+impl Tally {
+    /// Adds another transfer's.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.written_bytes += other.written_bytes;
+        self.skipped_bytes += other.skipped_bytes;
+        self.read_back_bytes += other.read_back_bytes;
     }
 }
 
@@ -118,6 +137,8 @@ struct Task {
     offset_bytes: u64,
     length_bytes: u32,
     attempts: u32,
+    /// The source asked last.
+    source: Option<usize>,
 }
 
 /// A transfer under way.
@@ -127,11 +148,15 @@ pub struct Transfer<'a> {
     extents: &'a [Extent],
     scope: Scope,
     pass: Pass,
-    settled: Settled,
+    held: Held,
+    /// Chunks that could not be read to be compared.
+    unreadable: u32,
     /// How far the scope has been handed out: a chunk number, or a place in the list of heads.
     cursor: u64,
     tasks: BTreeMap<Slot, Task>,
     done_bytes: u64,
+    tally: Tally,
+    mirrors: Mirrors,
     seed: u64,
 }
 
@@ -142,30 +167,55 @@ impl<'a> Transfer<'a> {
         extents: &'a [Extent],
         scope: Scope,
         pass: Pass,
-        settled: Settled,
+        held: Held,
         seed: u64,
     ) -> Self {
         let tasks = BTreeMap::new();
-        Self { image, extents, scope, pass, settled, cursor: 0, tasks, done_bytes: 0, seed }
+        let (unreadable, cursor, done_bytes, tally) = (0, 0, 0, Tally::default());
+        Self {
+            image,
+            extents,
+            scope,
+            pass,
+            held,
+            unreadable,
+            cursor,
+            tasks,
+            done_bytes,
+            tally,
+            mirrors: Mirrors::default(),
+            seed,
+        }
     }
 
-    /// The next chunk to begin, skipping what is not in the scope or settled already.
+    /// The same, with what earlier passes have learnt of the sources.
+    pub(crate) fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    /// What was learnt of the sources.
+    pub(crate) fn take_mirrors(&mut self) -> Mirrors {
+        std::mem::take(&mut self.mirrors)
+    }
+
+    /// The next chunk to begin, skipping what is not in the scope or held already.
     pub fn next_chunk(&mut self) -> Option<u64> {
         loop {
+            let chunks = self.manifest().manifest().index.chunks;
             let chunk = match &self.scope {
+                _ if self.unreadable >= UNREADABLE_MOST => return None,
                 Scope::Heads(heads) => self.head(*heads.get(self.cursor as usize)?)?,
-                Scope::Bodies if self.cursor < self.manifest().manifest().index.chunks => {
-                    self.cursor
-                }
-                Scope::Bodies => return None,
+                Scope::Some(listed) => *listed.get(self.cursor as usize)?,
+                Scope::All | Scope::Bodies if self.cursor < chunks => self.cursor,
+                Scope::All | Scope::Bodies => return None,
             };
             let held_back = self.scope == Scope::Bodies
                 && self.extents.iter().any(|extent| extent.first_chunk == chunk);
-            let settled = self.pass == Pass::Audit && self.settled.contains(chunk);
-            if !held_back && !settled {
+            let is_held = self.held.contains(chunk);
+            if !held_back && !is_held {
                 return Some(chunk);
             }
-            self.skip(chunk);
+            self.skip(chunk, is_held);
         }
     }
 
@@ -177,10 +227,12 @@ impl<'a> Transfer<'a> {
         self.image.manifest()
     }
 
-    fn skip(&mut self, chunk: u64) {
+    fn skip(&mut self, chunk: u64, is_held: bool) {
         self.cursor += 1;
-        if let Some(place) = self.manifest().place(chunk) {
-            self.done_bytes += u64::from(place.len_bytes);
+        let length_bytes = self.manifest().place(chunk).map_or(0, |place| place.len_bytes);
+        self.done_bytes += u64::from(length_bytes);
+        if is_held && matches!(self.pass, Pass::Fill { .. }) {
+            self.tally.skipped_bytes += u64::from(length_bytes);
         }
     }
 
@@ -188,20 +240,23 @@ impl<'a> Transfer<'a> {
     pub fn begin(&mut self, slot: Slot, chunk: u64, content: Chunk) -> Option<Job> {
         let place = self.manifest().place(chunk)?;
         self.cursor += 1;
-        let task = Task {
+        let mut task = Task {
             chunk,
             content,
             offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
             length_bytes: place.len_bytes,
             attempts: 0,
+            source: None,
         };
         let work = match (self.pass, content) {
-            (Pass::Audit, _) => task.read(false),
-            (Pass::Fill { .. }, Chunk::Zero) => {
-                Work::Zero { offset_bytes: task.offset_bytes, length_bytes: task.length_bytes }
+            (Pass::Compare | Pass::Audit, Chunk::Zero) => task.read(Look::Zero),
+            (Pass::Compare, Chunk::Stored(_)) => task.read(Look::Sha256),
+            (Pass::Audit, Chunk::Stored(_)) => task.read(Look::Crc32),
+            (Pass::Fill { look_first }, Chunk::Zero) => {
+                let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
+                Work::Zero { offset_bytes, length_bytes, look_first }
             }
-            (Pass::Fill { resume: true }, Chunk::Stored(_)) => task.read(true),
-            (Pass::Fill { resume: false }, Chunk::Stored(stored)) => self.fetch(&task, &stored)?,
+            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&mut task, &stored)?,
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
@@ -215,8 +270,18 @@ impl<'a> Transfer<'a> {
         };
         let next = match completion.outcome {
             Ok(seen) => self.judge(&mut task, seen)?,
+            Err(WorkError::Device(error)) if self.pass == Pass::Compare => {
+                log::warn!("{error}; it will be written");
+                self.unreadable += 1;
+                None
+            }
             Err(WorkError::Device(error)) => return Err(error.into()),
-            Err(WorkError::Source(error)) => Some(self.again(&mut task, error)?),
+            Err(WorkError::Source(error)) => {
+                if task.source.is_some_and(|source| self.mirrors.failed(source)) {
+                    log::warn!("another source is asked from now on: {error}");
+                }
+                Some(self.again(&mut task, error)?)
+            }
         };
         match next {
             Some(work) => {
@@ -233,11 +298,17 @@ impl<'a> Transfer<'a> {
     /// Whether what a worker saw is right, and what follows from it.
     fn judge(&mut self, task: &mut Task, seen: Seen) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
+        if self.pass == Pass::Audit {
+            self.tally.read_back_bytes += u64::from(task.length_bytes);
+        }
         match (self.pass, task.content, seen) {
             (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
                     let lie = self.lie(task, &stored.sha256, &sha256);
                     return self.again(task, lie).map(Some);
+                }
+                if let Some(source) = task.source {
+                    self.mirrors.was_right(source);
                 }
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Ok(Some(Work::Write {
@@ -246,42 +317,49 @@ impl<'a> Transfer<'a> {
                     first_block_last: self.scope != Scope::Bodies,
                 }))
             }
-            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => Ok(None),
-            (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Read { sha256: Some(sha256), .. }) => {
-                if sha256 == stored.sha256 {
-                    self.settled.insert(task.chunk);
-                    return Ok(None);
-                }
-                self.fetch(task, &stored).map(Some).ok_or(out_of_turn)
+            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => {
+                self.tally.written_bytes += u64::from(task.length_bytes);
+                Ok(None)
             }
             (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { already }) => {
-                if already {
-                    self.settled.insert(task.chunk);
+                self.note(task, already);
+                match already {
+                    true => self.tally.skipped_bytes += u64::from(task.length_bytes),
+                    false => self.tally.written_bytes += u64::from(task.length_bytes),
                 }
                 Ok(None)
             }
-            (Pass::Audit, content, Seen::Read { crc32: found, .. }) => {
-                let wanted = match content {
-                    Chunk::Stored(stored) => stored.crc32,
-                    Chunk::Zero => crc32_of_zeroes(task.length_bytes),
-                };
-                if found == wanted {
+            (Pass::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
+                self.note(task, found == stored.sha256);
+                Ok(None)
+            }
+            (Pass::Compare, Chunk::Zero, Seen::Zero(is_zero)) => {
+                self.note(task, is_zero);
+                Ok(None)
+            }
+            (Pass::Audit, Chunk::Stored(stored), Seen::Crc32(found)) => {
+                if found == stored.crc32 {
                     return Ok(None);
                 }
-                Err(TransferError::ReadBack {
-                    chunk: task.chunk,
-                    offset_bytes: task.offset_bytes,
-                    length_bytes: task.length_bytes,
-                    found,
-                    wanted,
-                })
+                let words = format!("CRC-32 {found:08x} instead of {:08x}", stored.crc32);
+                Err(task.wrong(words))
+            }
+            (Pass::Audit, Chunk::Zero, Seen::Zero(true)) => Ok(None),
+            (Pass::Audit, Chunk::Zero, Seen::Zero(false)) => {
+                Err(task.wrong("not all of them are zero".into()))
             }
             _ => Err(out_of_turn),
         }
     }
 
+    fn note(&mut self, task: &Task, is_right: bool) {
+        if is_right {
+            self.held.insert(task.chunk);
+        }
+    }
+
     /// Another attempt at fetching, from the next source, after a pause.
-    fn again(&self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
+    fn again(&mut self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
         task.attempts += 1;
         let unavailable = TransferError::Unavailable {
             chunk: task.chunk,
@@ -297,10 +375,12 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    fn fetch(&self, task: &Task, stored: &StoredChunk) -> Option<Work> {
+    fn fetch(&mut self, task: &mut Task, stored: &StoredChunk) -> Option<Work> {
         let sources = self.image.sources();
+        let source = self.mirrors.pick(sources.len(), task.source)?;
+        task.source = Some(source);
         Some(Work::Fetch {
-            source: sources.get(task.attempts as usize % sources.len())?.clone(),
+            source: sources.get(source)?.clone(),
             pack: self.image.pack(stored.pack)?,
             offset_bytes: stored.offset_bytes,
             stored_bytes: stored.stored_bytes,
@@ -309,12 +389,17 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    fn lie(&self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
-        let sources = self.image.sources();
-        LinkError {
-            peer: sources[task.attempts as usize % sources.len()].clone(),
-            reason: format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk),
+    /// A source served wrong bytes: it is named, and not asked again if there is another.
+    fn lie(&mut self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
+        let number = task.source.unwrap_or(0);
+        let peer = self.image.sources().get(number).cloned().unwrap_or_default();
+        let reason =
+            format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk);
+        let error = LinkError { peer, reason };
+        if self.mirrors.lied(number) {
+            log::warn!("a source is dropped: {error}");
         }
+        error
     }
 
     /// Whether no job is under way.
@@ -327,26 +412,33 @@ impl<'a> Transfer<'a> {
         self.done_bytes
     }
 
-    /// What the audit may leave out.
-    pub fn into_settled(self) -> Settled {
-        self.settled
+    /// Whether every chunk of the scope was looked at.
+    pub const fn is_complete(&self) -> bool {
+        self.unreadable == 0
+    }
+
+    /// What was done.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What the disk holds right.
+    pub fn into_held(self) -> Held {
+        self.held
     }
 }
 
 impl Task {
-    const fn read(&self, sha256: bool) -> Work {
-        Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, sha256 }
+    const fn read(&self, look: Look) -> Work {
+        Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, look }
     }
-}
 
-fn crc32_of_zeroes(length_bytes: u32) -> u32 {
-    const ZEROES: [u8; 4096] = [0; 4096];
-    let mut hasher = crc32fast::Hasher::new();
-    let mut left = length_bytes as usize;
-    while left > 0 {
-        let count = left.min(ZEROES.len());
-        hasher.update(&ZEROES[..count]);
-        left -= count;
+    const fn wrong(&self, found: String) -> TransferError {
+        TransferError::ReadBack {
+            chunk: self.chunk,
+            offset_bytes: self.offset_bytes,
+            length_bytes: self.length_bytes,
+            found,
+        }
     }
-    hasher.finalize()
 }

@@ -4,28 +4,35 @@
 
 use std::collections::VecDeque;
 
-use repave_image::{Chunk, IndexPage};
-
-use super::{Transfer, TransferError};
+use super::{Pages, Transfer, TransferError};
 use crate::edges::{Host, Link, Slot, Workers};
-use crate::image::TrustedImage;
+
+/// Buffers that are free before the next chunks are begun, all together: chunks that are neighbours
+/// in a pack are then asked for at the same time, and one request can bring them.
+const BATCH: usize = 8;
 
 /// Is told the bytes done.
-pub(crate) type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
+pub type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
+
+/// What a transfer works with.
+pub(crate) struct Hands<'a> {
+    pub(crate) link: &'a mut dyn Link,
+    pub(crate) host: &'a mut dyn Host,
+    pub(crate) workers: &'a mut dyn Workers,
+    pub(crate) pages: &'a mut Pages,
+}
 
 /// Runs `transfer` to its end. `watch` is told the bytes done after each completion.
 pub(crate) fn run(
     transfer: &mut Transfer<'_>,
-    link: &mut dyn Link,
-    host: &mut dyn Host,
-    workers: &mut dyn Workers,
+    hands: &mut Hands<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), TransferError> {
-    let outcome = crank(transfer, link, host, workers, watch);
+    let outcome = crank(transfer, hands, watch);
     if outcome.is_err() {
         let mut drained = std::mem::take(&mut transfer.tasks);
         while !drained.is_empty() {
-            drained.remove(&workers.reap().slot);
+            drained.remove(&hands.workers.reap().slot);
         }
     }
     outcome
@@ -33,59 +40,31 @@ pub(crate) fn run(
 
 fn crank(
     transfer: &mut Transfer<'_>,
-    link: &mut dyn Link,
-    host: &mut dyn Host,
-    workers: &mut dyn Workers,
+    hands: &mut Hands<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), TransferError> {
-    let mut free: VecDeque<Slot> = (0..workers.slots()).map(Slot).collect();
-    let mut pages = Pages::default();
+    let slots = hands.workers.slots();
+    let batch = (slots / 4).clamp(1, BATCH);
+    let mut free: VecDeque<Slot> = (0..slots).map(Slot).collect();
     loop {
-        while let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk()) {
-            let content = pages.chunk(transfer.image, link, host, chunk)?;
+        let is_worth_it = free.len() >= batch;
+        while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
+        {
+            let content = hands.pages.chunk(transfer.image, hands.link, hands.host, chunk)?;
             let job =
                 transfer.begin(slot, chunk, content).ok_or(TransferError::NoPlace { chunk })?;
             free.pop_front();
-            workers.submit(job);
+            hands.workers.submit(job);
         }
         if transfer.idle() {
             return Ok(());
         }
-        let completion = workers.reap();
+        let completion = hands.workers.reap();
         let slot = completion.slot;
         match transfer.complete(completion)? {
-            Some(job) => workers.submit(job),
+            Some(job) => hands.workers.submit(job),
             None => free.push_back(slot),
         }
-        watch(link, host, transfer.done_bytes());
-    }
-}
-
-/// The one index page that is in use, so that memory does not grow with the image.
-#[derive(Default)]
-struct Pages {
-    current: Option<(u64, Option<IndexPage>)>,
-}
-
-impl Pages {
-    fn chunk(
-        &mut self,
-        image: &TrustedImage,
-        link: &mut dyn Link,
-        host: &mut dyn Host,
-        chunk: u64,
-    ) -> Result<Chunk, TransferError> {
-        let number = image.root().page_of(chunk);
-        let page = match self.current.take() {
-            Some((current, page)) if current == number => page,
-            _ => image.page_with(link, host, chunk)?,
-        };
-        let content = match &page {
-            // A page that is not stored has zeroes only.
-            None => Some(Chunk::Zero),
-            Some(page) => page.chunk(chunk),
-        };
-        self.current = Some((number, page));
-        content.ok_or(TransferError::NoPlace { chunk })
+        watch(hands.link, hands.host, transfer.done_bytes());
     }
 }

@@ -25,6 +25,7 @@ struct Server {
     answers: bool,
     refuses_requests: bool,
     address: Ipv4Addr,
+    router: Ipv4Addr,
     lease_s: u32,
     t1_t2_s: (Option<u32>, Option<u32>),
     /// Time, message, and whether it came by unicast.
@@ -37,6 +38,7 @@ impl Server {
             answers: true,
             refuses_requests: false,
             address: ADDRESS,
+            router: SERVER,
             lease_s: LEASE_S,
             t1_t2_s: (None, None),
             heard: Vec::new(),
@@ -100,7 +102,7 @@ impl Server {
             your_ip: self.address,
             server_ip: SERVER,
             server_identifier: Some(SERVER),
-            router: Some(SERVER),
+            router: Some(self.router),
             subnet_mask: Some(Ipv4Addr::new(255, 255, 255, 0)),
             lease_duration: Some(self.lease_s),
             renew_duration: self.t1_t2_s.0,
@@ -214,6 +216,17 @@ fn the_first_lease_takes_no_time_of_ours() {
     let (discover, request) = (DhcpMessageType::Discover, DhcpMessageType::Request);
     assert_eq!(world.heard(), [(0, discover, false), (0, request, false)]);
     assert_eq!(world.client.tries(), 0);
+}
+
+#[test]
+fn a_router_that_is_no_host_is_none() {
+    for router in [[0, 0, 0, 0], [255, 255, 255, 255], [224, 0, 0, 1], [127, 0, 0, 1]] {
+        let router = router.into();
+        let mut world = World::new(Server { router, ..Server::new() });
+        let changes = world.run(0);
+        let [(0, LeaseChange::Granted(lease))] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((lease.gateway, lease.address.address()), (None, ADDRESS), "{router}");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What an operator does to servers: one request each, and a line that says how each then stands.
 
+use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use super::Several;
 use super::show::title;
 use crate::cli::client::{Answer, Client, ClientError, segment};
 use crate::cli::table::shown;
@@ -24,17 +26,81 @@ pub(super) fn each(
     client: &Client,
     json: bool,
     servers: &[String],
-    action: &str,
+    (action, note): (&str, Option<&str>),
 ) -> Result<(), Failure> {
+    let body = note.map(|note| json!({ "note": note }));
     for server in servers {
-        let answer = client.post(&path(server, action), None)?;
+        let answer = client.post(&path(server, action), body.as_ref())?;
         said(&answer, json, server, action)?;
     }
     Ok(())
 }
 
-pub(super) fn pin(client: &Client, json: bool, server: &str, to: &str) -> Result<(), Failure> {
-    let answer = client.post(&path(server, "pin"), Some(&json!({ "type": to })))?;
+/// Which servers are wiped, and how.
+#[derive(Debug, Args)]
+pub(super) struct Wipe {
+    #[command(flatten)]
+    pub(super) servers: Several,
+    /// Serial number of the one disk to wipe; without it, the default side's and every other that is
+    /// known to have held a target.
+    #[arg(long, value_name = "SERIAL")]
+    pub(super) disk: Option<String>,
+    #[command(flatten)]
+    pub(super) sure: Sure,
+}
+
+/// What somebody says who knows that data will be lost.
+#[derive(Debug, Args)]
+pub(super) struct Sure {
+    /// Wipe, although nothing brings the data back.
+    #[arg(long)]
+    yes: bool,
+    /// Wipe servers whose data the policy guards, too.
+    #[arg(long)]
+    force: bool,
+}
+
+/// A wipe as it is asked for.
+pub(super) struct Wiping<'a> {
+    pub(super) sure: &'a Sure,
+    pub(super) disk: Option<&'a str>,
+    pub(super) retire: bool,
+}
+
+pub(super) fn wipe(
+    client: &Client,
+    json: bool,
+    servers: &[String],
+    how: &Wiping<'_>,
+) -> Result<(), Failure> {
+    if !how.sure.yes {
+        let names = servers.iter().map(|server| shown(server)).collect::<Vec<_>>().join(", ");
+        return Err(Failure::Refused(format!(
+            "this destroys what {names} held, and nothing brings it back; say --yes to do it"
+        )));
+    }
+    let mut body = json!({ "retire": how.retire, "force": how.sure.force });
+    if let Some(serial) = how.disk {
+        body["disk_serial"] = serial.into();
+    }
+    for server in servers {
+        let answer = client.post(&path(server, "wipe"), Some(&body))?;
+        said(&answer, json, server, "wipe")?;
+    }
+    Ok(())
+}
+
+pub(super) fn pin(
+    client: &Client,
+    json: bool,
+    server: &str,
+    (to, note): (&str, Option<&str>),
+) -> Result<(), Failure> {
+    let mut body = json!({ "type": to });
+    if let Some(note) = note {
+        body["note"] = note.into();
+    }
+    let answer = client.post(&path(server, "pin"), Some(&body))?;
     said(&answer, json, server, "pin")
 }
 

@@ -1,6 +1,6 @@
 //! `repave server show`, and the words for a server that other commands print, too.
 
-use repave_protocol::{ServerId, Stage};
+use repave_protocol::{Coverage, Guid, ServerId, Stage, WipePass, WipedRange};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::span::age;
@@ -36,6 +36,7 @@ fn described(view: &ServerView, now_ms: u64) -> String {
         ("type", or_none(&view.server_type)),
         ("image", or_none(&view.image)),
         ("wanted image", or_none(&view.wanted_image)),
+        ("wiped", view.wiped.as_ref().map_or_else(|| "-".into(), wiped)),
         ("why", or_none(&view.why)),
         (
             "last seen",
@@ -66,6 +67,7 @@ fn described(view: &ServerView, now_ms: u64) -> String {
             ),
         ),
         ("addresses", view.macs.join(" ")),
+        ("trust", view.trust.map_or_else(|| "-".into(), |version| format!("version {version}"))),
         ("remarks", remarks(view)),
     ];
     let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -73,6 +75,23 @@ fn described(view: &ServerView, now_ms: u64) -> String {
     let mut text: Vec<String> = lines.iter().map(|pair| line(pair).trim_end().into()).collect();
     text.extend(failures(view, now_ms));
     text.join("\n")
+}
+
+/// What a wipe covered, disk by disk, and what it did not.
+fn wiped(coverage: &Coverage) -> String {
+    let range = |range: &WipedRange| {
+        format!(
+            "{} (serial {}): {} of {} bytes from byte {} read back as zero",
+            range.disk,
+            range.serial.as_deref().unwrap_or("none"),
+            range.read_back_bytes,
+            range.length_bytes,
+            range.offset_bytes,
+        )
+    };
+    let missing = |disk: &Guid| format!("NOT WIPED: disk {disk}, which was away or not named");
+    let ranges = coverage.ranges.iter().map(range);
+    ranges.chain(coverage.missing.iter().map(missing)).collect::<Vec<_>>().join("; ")
 }
 
 fn failures(view: &ServerView, now_ms: u64) -> Option<String> {
@@ -106,6 +125,13 @@ pub(in crate::cli) fn doing(standing: &Standing) -> String {
             let rate = *bytes_per_s as f64 / 1e6;
             format!("purposing, {}, {percent} %, {rate:.0} MB/s", stage_name(*stage))
         }
+        Standing::Wiping { pass, percent, bytes_per_s } => {
+            let pass = match pass {
+                WipePass::Zeroing => "zeroing",
+                WipePass::ReadingBack => "reading back",
+            };
+            format!("wiping, {pass}, {percent} %, {:.0} MB/s", *bytes_per_s as f64 / 1e6)
+        }
         other => other.name().into(),
     }
 }
@@ -132,10 +158,12 @@ pub(super) fn remarks(view: &ServerView) -> String {
         Standing::Suspended { reason } => remarks.push(reason.clone()),
         _ => {}
     }
+    let said = |note: &Option<String>| note.as_ref().map(|note| format!(": {note}"));
     if view.cordoned {
-        remarks.push("cordoned".into());
+        remarks.push(format!("cordoned{}", said(&view.cordon_note).unwrap_or_default()));
     }
-    remarks.extend(view.pinned.iter().map(|pinned| format!("pinned to {pinned}")));
+    let pin_note = said(&view.pin_note).unwrap_or_default();
+    remarks.extend(view.pinned.iter().map(|pinned| format!("pinned to {pinned}{pin_note}")));
     let other = view.wanted_image.iter().filter(|wanted| view.image.as_ref() != Some(wanted));
     remarks.extend(other.map(|wanted| format!("wants {wanted}")));
     remarks.join(", ")

@@ -14,7 +14,7 @@ use gpt::disk::LogicalBlockSize;
 use gpt::partition_types::{BASIC, EFI, LINUX_ROOT_X64, Type};
 use repave_image::{Chunk, blob_path};
 use repave_image_codec::{
-    BootDescriptor, ImportError, ImportOptions, Imported, Library, decode_chunk, import,
+    BootDescriptor, Images, ImportError, ImportOptions, Imported, Library, decode_chunk, import,
 };
 use repave_protocol::{ImageReference, SigningKey};
 use tempfile::TempDir;

@@ -14,6 +14,7 @@ use repave_core::journal::{Journal, Place, Record, Seal};
 use repave_protocol::{Generation, Guid, Nonce, Sha256, Status};
 
 use crate::machine::Machine;
+use crate::wiped::i3_wiped_is_zero;
 pub(crate) use target::is_open;
 pub use words::i9_controller_knows;
 
@@ -174,6 +175,7 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
             let sealed = refresh(machine);
             let mut verdicts = vec![
                 ("I4", target::i4_no_mountable_ruin(machine)),
+                ("I3", i3_wiped_is_zero(machine)),
                 ("I6", words::i6_accepted_is_genuine(machine)),
                 ("I10", words::i10_journal_is_bounded(machine)),
             ];

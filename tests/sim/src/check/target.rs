@@ -8,6 +8,7 @@ use repave_protocol::{Guid, Order, Side};
 use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable};
+use crate::wiped::is_ordered_wipe;
 
 /// Whether bytes belong to the target: neither default side nor the default disk's table.
 fn is_target(machine: &Machine, disk: usize, range: &Range<u64>) -> bool {
@@ -32,6 +33,9 @@ pub(super) fn i2_ordered_before_written(
     let Some(record) = &machine.watch.record else {
         return Err("the target is written without a journal".into());
     };
+    if is_ordered_wipe(machine, record) {
+        return Ok(());
+    }
     let generation = record.purposing.as_ref().map(|purposing| purposing.generation);
     let accepted = record.accepted.map(|accepted| accepted.generation);
     let is_issued = generation.is_some_and(|g| machine.controller.issued.contains_key(&g));

@@ -8,6 +8,7 @@ use crate::disk::Medium;
 use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable, starts_at};
+use crate::wiped::i11_wipe_is_where_it_says;
 
 /// Most boot partitions that a journal keeps track of, besides the one that is being written.
 const BOOT_PLACES: usize = 9;
@@ -69,6 +70,7 @@ pub(super) fn i11_stage_was_reached(machine: &mut Machine, status: &Status) -> R
     let stage = match &status.standing {
         Standing::Purposing { stage, .. } => *stage,
         Standing::Leaving { method } => return armed_by(machine, *method),
+        Standing::Wiping { pass, .. } => return i11_wipe_is_where_it_says(machine, status, *pass),
         _ => return Ok(()),
     };
     let record = machine.watch.record.as_ref().ok_or("a stage without a journal")?;

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use repave_core::agent::{Agent, Character, Round};
 use repave_core::edges::{Edges, Host};
 use repave_core::home::Home;
+use repave_core::watchdog::TIMEOUT_S;
 use repave_protocol::{Nonce, ServerId, SigningKey};
 
-use super::{PAUSE_MS, Place, World};
+use super::{PATIENCE_MS, PAUSE_MS, Place, World};
 use crate::configurator::Files;
 use crate::crew::Hands;
 use crate::disk::Drive;
@@ -17,6 +18,7 @@ use crate::events::PANIC;
 use crate::firmware::Variables;
 use crate::host::Clock;
 use crate::power::Switch;
+use crate::watchdog::Timer;
 
 impl World {
     /// A stretch of the agent's life. A panic ends it.
@@ -44,6 +46,8 @@ impl World {
         let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
             Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
         });
+        // As PID 1 does before it comes home.
+        self.machine.borrow_mut().watchdog_s = Some(TIMEOUT_S);
         let mut home = match entered {
             Ok(home) => home,
             Err(failure) => return self.not_home("not at home", &failure.chain()),
@@ -64,6 +68,7 @@ impl World {
             root_key,
             join_token: None,
             architecture: self.spec.architecture.clone(),
+            patience_ms: PATIENCE_MS,
         };
         let boot = Nonce::from_random(host.entropy());
         let mut agent = Agent::new(character, trust, home, boot);
@@ -87,6 +92,7 @@ impl World {
             crew: &mut Hands(Rc::clone(&self.machine)),
             configurator: &mut Files(Rc::clone(&self.machine)),
             power: &mut Switch(Rc::clone(&self.machine)),
+            watchdog: &mut Timer(Rc::clone(&self.machine)),
             host: &mut Clock(Rc::clone(&self.machine)),
         };
         match agent.round(&mut edges) {

@@ -33,6 +33,8 @@ use crate::stable::find;
 const STEPS: usize = 300;
 /// Pause after a failed round.
 const PAUSE_MS: u64 = 1_000;
+/// How long a server waits for its controller before it boots its last good target.
+pub const PATIENCE_MS: u64 = 60_000;
 
 /// What a target does when it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum TargetConduct {
     ComesUp,
     /// Its kernel panics and resets.
     Panics,
+    /// Its kernel hangs; only a watchdog that was left armed brings the server home.
+    Hangs,
 }
 
 /// What a world is made of.
@@ -125,10 +129,13 @@ impl World {
             watch,
             broken_power: Vec::new(),
             bad_bytes: None,
+            unreadable: None,
             holds_partitions: false,
             crashes: 0,
             late: Vec::new(),
             loaded: None,
+            watchdog_s: None,
+            is_watchdog_stuck: false,
             trusted_ca: String::new(),
             exit: None,
             side: Side::Default,
@@ -257,6 +264,11 @@ impl World {
             let sealed = status.seal.as_ref().map(|seal| seal.generation);
             matches!(status.standing, Standing::Up { .. }) && sealed == Some(generation)
         })
+    }
+
+    /// From now on targets do this.
+    pub const fn conduct(&mut self, conduct: TargetConduct) {
+        self.spec.conduct = conduct;
     }
 
     /// Pulls the plug, between two steps.

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use repave_core::boot::WayHome;
+use repave_core::edges::Watchdog;
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
 use repave_core::resident::{Resident, Surroundings, find_journal};
 use repave_core::settings::{RESIDENT_CONFIG, ResidentConfig};
@@ -19,6 +21,7 @@ use crate::image::Image;
 use crate::machine::Machine;
 use crate::power::Switch;
 use crate::stable::find;
+use crate::watchdog::Timer;
 
 /// Where in the data partition a target keeps its row.
 const ROW_OFFSET_BYTES: u64 = 8192;
@@ -29,12 +32,21 @@ impl World {
         machine.side = Side::Target;
         machine.events.note(&format!("target starts from {partition}"));
         check::after(machine, &Step::Boots { partition });
+        let feeder = machine.watch.record.as_ref().and_then(|r| r.seal.as_ref()?.watchdog_s);
+        if machine.watchdog_s.is_some() && machine.watchdog_s != feeder {
+            machine.watch.violated("I8", "a target that does not feed the watchdog runs with it");
+        }
         if self.spec.conduct == TargetConduct::Panics || machine.dice.strikes(Fault::TargetPanics) {
             machine.events.note("target panics");
             return Place::Off;
         }
-        if machine.dice.strikes(Fault::TargetHangs) {
+        let hangs = self.spec.conduct == TargetConduct::Hangs;
+        if hangs || machine.dice.strikes(Fault::TargetHangs) {
             machine.events.note("target hangs");
+            if machine.watchdog_s.is_some() {
+                machine.events.note("the watchdog resets");
+                return Place::Off;
+            }
             return Place::Dark;
         }
         Place::Arriving { disk, boot: partition }
@@ -80,7 +92,8 @@ impl World {
             .expect("the default side kept a good one");
         self.machine.borrow_mut().trusted_ca.clone_from(&trust.message().ca_pem);
         let nonce = Nonce::from_random(self.machine.borrow_mut().chance.bytes());
-        let resident = Resident::arrive(config, trust, (place, &journal), &mut disks, nonce);
+        let drive = disks[place.disk].as_mut();
+        let resident = Resident::arrive(config, trust, (place, &journal), drive, nonce);
         resident.map_or(again, |resident| Place::Target(Box::new(resident)))
     }
 
@@ -114,12 +127,17 @@ impl World {
     }
 
     pub(super) fn report(&self, mut resident: Box<Resident>) -> Place {
+        let timer = Timer(Rc::clone(&self.machine));
+        let table = self.machine.borrow().media[0].durable_table();
+        let default = table.and_then(|table| table.entries.first().cloned());
+        let mut firmware = Variables(Rc::clone(&self.machine));
         let mut around = Surroundings {
             link: &mut self.line(self.server()),
-            firmware: &mut Variables(Rc::clone(&self.machine)),
             power: &mut Switch(Rc::clone(&self.machine)),
             host: &mut Clock(Rc::clone(&self.machine)),
             load: &mut Load::default,
+            watchdog: &mut || timer.report(),
+            home: default.map(|default| WayHome::new(&mut firmware, default)),
         };
         match resident.round(&mut around) {
             Ok(None) => return Place::Off,

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use repave_controller_stub::Scenario;
 use repave_image::Kexec;
-use repave_protocol::{BootMethod, Order, Purpose, Standing, Status};
+use repave_protocol::{BootMethod, Guard, Order, Purpose, Standing, Status};
 use repave_vm::{Lab, TargetImage, say};
 
 fn leaves_by(status: &Status) -> Option<BootMethod> {
@@ -49,6 +49,12 @@ fn kexec_boots_the_target_and_falls_to_firmware_when_it_cannot() -> Result<()> {
     server.first_status()?;
     let left = server.wait("leaving", leaves)?;
     assert_eq!(leaves_by(&left.status), Some(BootMethod::Kexec));
+    // Nothing in the settings feeds a watchdog, so that none is left armed, and it is said.
+    let Some(Guard::NotArmed { reason }) = left.status.watchdog.map(|watchdog| watchdog.guard)
+    else {
+        anyhow::bail!("a target is left alone with a watchdog that it does not feed");
+    };
+    assert_eq!(reason, "the settings installed no feeder in the target");
     assert_eq!(server.variables()?.boot_next(), None, "kexec asks no firmware");
     server.up("tiny")?;
     say(&server.figures()?.to_string());

@@ -3,9 +3,11 @@
 
 mod boot;
 mod database;
+mod faults;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;
 mod refusals;
 mod road;
 mod trust;
+mod watchdog;

@@ -1,0 +1,112 @@
+//! How fast `repave-agent write` is, beside other tools on the same bytes and the same machine, and
+//! against the limits of the disk and of the processors. Needs root, and the tools that
+//! `agent/benches/transfer/deps.sh` installs. See docs/decisions/0016.
+
+#![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
+
+#[path = "transfer/device.rs"]
+mod device;
+#[path = "transfer/limits.rs"]
+mod limits;
+#[path = "transfer/made.rs"]
+mod made;
+#[path = "transfer/report.rs"]
+mod report;
+#[path = "transfer/run.rs"]
+mod run;
+#[path = "transfer/server.rs"]
+mod server;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use device::Device;
+use made::Made;
+use report::Report;
+use run::{Figures, Tool};
+use server::Server;
+
+/// Runs of each, of which the median is told.
+const RUNS: usize = 5;
+
+/// Who is measured on what is there before: noise, the old version, or the same image.
+const CASES: [Case; 14] = [
+    Case { name: "fresh", tool: Tool::Repave { image: "bench:1", read_back: false }, before: "" },
+    Case {
+        name: "fresh+read-back",
+        tool: Tool::Repave { image: "bench:1", read_back: true },
+        before: "",
+    },
+    Case {
+        name: "upgrade",
+        tool: Tool::Repave { image: "bench:2", read_back: true },
+        before: "old",
+    },
+    Case {
+        name: "rebuilt",
+        tool: Tool::Repave { image: "bench:3", read_back: true },
+        before: "old",
+    },
+    Case { name: "same", tool: Tool::Repave { image: "bench:1", read_back: true }, before: "old" },
+    Case { name: "disk", tool: Tool::Repave { image: "disk:1", read_back: false }, before: "" },
+    Case { name: "raw limit", tool: Tool::RawLimit, before: "" },
+    Case { name: "read+hash limit", tool: Tool::ReadLimit, before: "old" },
+    Case { name: "curl|zstd|dd", tool: Tool::Curl, before: "" },
+    Case { name: "bmaptool", tool: Tool::Bmaptool, before: "" },
+    Case { name: "coreos-installer", tool: Tool::CoreosInstaller, before: "" },
+    Case { name: "casync upgrade", tool: Tool::Casync { image: "new", seed: true }, before: "old" },
+    Case {
+        name: "casync rebuilt",
+        tool: Tool::Casync { image: "rebuilt", seed: true },
+        before: "old",
+    },
+    Case { name: "casync fresh", tool: Tool::Casync { image: "new", seed: false }, before: "" },
+];
+
+struct Case {
+    name: &'static str,
+    tool: Tool,
+    /// The raw image that is on the device before, or noise.
+    before: &'static str,
+}
+
+fn main() -> Result<()> {
+    // `cargo bench` passes flags of its own; words choose cases, a number the runs of each.
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let runs = words.iter().find_map(|word| word.parse().ok()).unwrap_or(RUNS);
+    let names: Vec<&String> = words.iter().filter(|word| word.parse::<usize>().is_err()).collect();
+    let home = std::env::var_os("HOME").context("HOME is not set")?;
+    let made = Made::new(&PathBuf::from(home).join(".cache/repave/bench"))?;
+    let server = Server::start(made.folder())?;
+    let device = Device::new(made.folder(), made.device_bytes())?;
+    let mut report = Report::new(&made)?;
+    for case in CASES {
+        if !names.is_empty() && !names.iter().any(|name| *name == case.name) {
+            continue;
+        }
+        let mut figures = Vec::new();
+        for _ in 0..runs {
+            match case.before {
+                "" => device.fill_with_noise()?,
+                raw => device.fill_with(&made.raw(raw))?,
+            }
+            device::drop_caches()?;
+            let fetched = server.served_bytes();
+            match run::measure(&case.tool, &made, &device, &server) {
+                Ok(mut run) => {
+                    run.fetched_bytes = server.served_bytes() - fetched;
+                    figures.push(run);
+                }
+                Err(error) => {
+                    println!("{}: {error:#}", case.name);
+                    break;
+                }
+            }
+        }
+        report.add(case.name, Figures::median(figures));
+    }
+    report.print();
+    report.write(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../build/bench/report.json"))
+}

@@ -1,0 +1,18 @@
+#!/bin/bash
+# Installs the tools that the bench compares with: from Debian, and coreos-installer by cargo into
+# the bench's cache. What is there already is left alone.
+set -euo pipefail
+packages=(bmap-tools casync curl fdisk libssl-dev libzstd-dev pkg-config time zstd)
+missing=()
+for package in "${packages[@]}"; do
+    dpkg -s "$package" > /dev/null 2>&1 || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "installing ${missing[*]}"
+    apt-get install --yes --quiet "${missing[@]}"
+fi
+tools=$HOME/.cache/repave/bench/tools
+if [ ! -x "$tools/bin/coreos-installer" ]; then
+    cargo install --locked --quiet --root "$tools" coreos-installer ||
+        echo "coreos-installer was not built; it is left out"
+fi

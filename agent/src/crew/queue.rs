@@ -1,0 +1,193 @@
+//! The jobs that wait for a thread. Fetches of frames that lie behind one another in a pack are
+//! handed out together, as one run, so that one request brings them all; everything else goes
+//! first, since it frees buffers. What a job does is not known here.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use repave_core::edges::{Job, Work};
+
+/// Most chunks of a run; the thread that has it inflates them one after the other.
+pub(super) const RUN_CHUNKS: usize = 8;
+
+/// What a thread is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// One job that is no fetch.
+    One(Job),
+    /// Fetches from one source that one request covers. To be followed by [`Queue::ran`].
+    Run(Vec<Job>),
+}
+
+/// A queue, shared by those who work.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Most runs at a time: some thread has to write what they bring.
+    runs_most: usize,
+}
+
+#[derive(Default)]
+struct State {
+    fetches: VecDeque<Job>,
+    others: VecDeque<Job>,
+    runs: usize,
+    is_closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(runs_most: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), runs_most }
+    }
+
+    pub(super) fn push(&self, job: Job) {
+        let mut state = self.lock();
+        match job.work {
+            Work::Fetch { .. } => state.fetches.push_back(job),
+            _ => state.others.push_back(job),
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The next job or run; waits for it. `None` once the queue is closed.
+    pub(super) fn take(&self) -> Option<Taken> {
+        let mut state = self.lock();
+        loop {
+            if state.is_closed {
+                return None;
+            }
+            if let Some(job) = state.others.pop_front() {
+                return Some(Taken::One(job));
+            }
+            if state.runs < self.runs_most
+                && let Some(first) = state.fetches.pop_front()
+            {
+                state.runs += 1;
+                return Some(Taken::Run(take_run(first, &mut state.fetches)));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// A run has ended.
+    pub(super) fn ran(&self) {
+        self.lock().runs -= 1;
+        self.changed.notify_one();
+    }
+
+    /// Nobody is given anything any more.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// A panic of a thread that held it left it as it was: nothing is changed by halves.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_run(first: Job, fetches: &mut VecDeque<Job>) -> Vec<Job> {
+    let mut run = vec![first];
+    while run.len() < RUN_CHUNKS
+        && let (Some(last), Some(next)) = (run.last(), fetches.front())
+        && follows(&last.work, &next.work)
+    {
+        run.extend(fetches.pop_front());
+    }
+    run
+}
+
+/// Whether `next` begins where `last` ends, and need not wait.
+fn follows(last: &Work, next: &Work) -> bool {
+    match (last, next) {
+        (
+            Work::Fetch { source, pack, offset_bytes, stored_bytes, .. },
+            Work::Fetch {
+                source: next_source,
+                pack: next_pack,
+                offset_bytes: next_offset_bytes,
+                pause_ms: 0,
+                ..
+            },
+        ) => {
+            (source, pack) == (next_source, next_pack)
+                && offset_bytes.checked_add((*stored_bytes).into()) == Some(*next_offset_bytes)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use repave_core::edges::{Job, Slot, Work};
+    use repave_protocol::Sha256;
+
+    use super::{Queue, RUN_CHUNKS, Taken};
+
+    fn fetch(slot: usize, source: &str, offset_bytes: u64, pause_ms: u64) -> Job {
+        let work = Work::Fetch {
+            source: source.into(),
+            pack: Sha256::of(b"pack"),
+            offset_bytes,
+            stored_bytes: 100,
+            plain_bytes: 512,
+            pause_ms,
+        };
+        Job { slot: Slot(slot), work }
+    }
+
+    fn zero(slot: usize) -> Job {
+        let work = Work::Zero { offset_bytes: 0, length_bytes: 512, look_first: true };
+        Job { slot: Slot(slot), work }
+    }
+
+    /// What comes out, as slot numbers, when these went in.
+    fn check(jobs: Vec<Job>, expected: &[&[usize]]) {
+        let queue = Queue::new(usize::MAX);
+        jobs.into_iter().for_each(|job| queue.push(job));
+        for slots in expected {
+            let taken = match queue.take() {
+                Some(Taken::One(job)) => vec![job],
+                Some(Taken::Run(jobs)) => jobs,
+                None => Vec::new(),
+            };
+            let found: Vec<usize> = taken.iter().map(|job| job.slot.0).collect();
+            assert_eq!(found, *slots);
+        }
+        queue.close();
+        assert_eq!(queue.take(), None);
+    }
+
+    #[test]
+    fn neighbours_are_one_run_and_others_go_first() {
+        let jobs = vec![fetch(0, "a", 0, 0), zero(1), fetch(2, "a", 100, 0), fetch(3, "a", 300, 0)];
+        check(jobs, &[&[1], &[0, 2], &[3]]);
+    }
+
+    #[test]
+    fn another_source_a_pause_and_the_limit_end_a_run() {
+        check(vec![fetch(0, "a", 0, 0), fetch(1, "b", 100, 0)], &[&[0], &[1]]);
+        check(vec![fetch(0, "a", 0, 9), fetch(1, "a", 100, 9)], &[&[0], &[1]]);
+        let many: Vec<Job> = (0..=RUN_CHUNKS).map(|n| fetch(n, "a", n as u64 * 100, 0)).collect();
+        let first: Vec<usize> = (0..RUN_CHUNKS).collect();
+        check(many, &[&first, &[RUN_CHUNKS]]);
+        check(vec![fetch(0, "a", u64::MAX, 0), fetch(1, "a", 99, 0)], &[&[0], &[1]]);
+    }
+
+    #[test]
+    fn no_more_runs_at_a_time_than_allowed() {
+        let queue = Queue::new(1);
+        queue.push(fetch(0, "a", 0, 0));
+        assert!(matches!(queue.take(), Some(Taken::Run(_))));
+        queue.push(fetch(1, "a", 500, 0));
+        queue.push(zero(2));
+        assert!(matches!(queue.take(), Some(Taken::One(_))));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.take());
+            queue.ran();
+            assert!(matches!(waiting.join().unwrap(), Some(Taken::Run(_))));
+        });
+    }
+}

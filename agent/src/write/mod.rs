@@ -1,0 +1,173 @@
+//! `repave-agent write`: makes a device equal to an image on a running Linux, with the same engine
+//! that purposes servers: comparing, scheduling and reading back are the core's, threads the crew's.
+//! Settings, seals and boot entries are not here.
+
+mod options;
+mod report;
+mod sources;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{SigSet, Signal};
+use repave_core::alone::{self, Means, Wish};
+use repave_core::edges::{Crew, Disk, Host, Link};
+use repave_core::image::TrustedImage;
+use repave_image::{Layout, OciManifest, limits};
+use repave_protocol::{Envelope, ImageReference, PublicKey, TrustDocument, strict_json};
+
+use crate::crew::ThreadCrew;
+use crate::disk::OpenDisk;
+use crate::{console, say, world};
+
+use options::Options;
+pub(crate) use options::USAGE;
+use report::{Progress, Report};
+use sources::{LibraryLink, Sources};
+
+/// Largest signature layer read, in bytes.
+const SIGNATURE_BYTES: usize = 16 * 1024;
+
+/// Runs the command; its arguments come after `write`.
+pub(crate) fn run(arguments: &[&str]) -> ExitCode {
+    console::start();
+    let outcome = Options::parse(arguments).map_err(|error| (2, error)).and_then(|options| {
+        let written = write(&options).map_err(|error| (1, error))?;
+        Ok(match options.json {
+            true => written.json(),
+            false => written.words(&options),
+        })
+    });
+    match outcome {
+        Ok(text) => say(std::io::stdout(), &text),
+        Err((code, error)) => {
+            say(std::io::stderr(), &format!("repave-agent write: {error:#}\n"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn write(options: &Options) -> Result<Report> {
+    let progress = Progress::start(options);
+    stop_on_interrupt()?;
+    let ca = options.ca.as_deref().map(std::fs::read).transpose().context("cannot read --ca")?;
+    let sources = Arc::new(Sources::new(ca.as_deref())?);
+    let mut link = LibraryLink(Arc::clone(&sources));
+    let mut host = world::host();
+    let image = find_image(options, &mut link, &mut host)?;
+    let path = Path::new(&options.device);
+    let facts = repave_protocol::Disk { name: options.device.clone(), ..Default::default() };
+    let mut disk = OpenDisk::open_alone(facts, path)?;
+    let mut crew = ThreadCrew::new(vec![disk.clone()], Arc::clone(&sources) as _);
+    let chunk_bytes = image.manifest().manifest().chunk_bytes;
+    let mut workers = crew.start(0, chunk_bytes)?;
+    let wish = Wish { bare: options.bare, read_back: options.read_back };
+    let means =
+        Means { link: &mut link, host: &mut host, disk: &mut disk, workers: workers.as_mut() };
+    let total_bytes = image.manifest().size_bytes();
+    let mut watch = |_: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
+        progress.show(host.uptime_ms(), done_bytes, total_bytes);
+    };
+    let tally = alone::write(&image, wish, means, &mut watch)?;
+    if !options.bare
+        && let Err(error) = disk.reread_partitions()
+    {
+        log::warn!("{error}; the kernel still knows the old partitions");
+    }
+    drop(workers);
+    progress.end();
+    Ok(progress.report(sources.fetched_bytes(), tally))
+}
+
+/// Ends the process when the terminal or a service manager asks: at once, since what is on the
+/// device then has blank heads, and the next run compares and goes on.
+fn stop_on_interrupt() -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Before any other thread is made, so that all of them inherit it.
+    signals.thread_block()?;
+    let wait = move || {
+        if let Ok(signal) = signals.wait() {
+            let _ = std::io::stderr().lock().write_all(
+                b"\ninterrupted: the device is part old, part new; run the same again to go on\n",
+            );
+            std::process::exit(128 + signal as i32);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+/// Finds the image by name and version in the library's list, or by the digest that was given.
+fn find_image(
+    options: &Options,
+    link: &mut LibraryLink,
+    host: &mut dyn Host,
+) -> Result<TrustedImage> {
+    let source = options.sources.first().context("--source is needed")?;
+    let manifest = match options.manifest {
+        Some(manifest) => manifest,
+        None => {
+            let bytes = link.file(source, "index.json", limits::LAYOUT_BYTES)?;
+            let layout = Layout::parse(&bytes).context("the library's index.json")?;
+            let found = layout.find(&options.name, options.version);
+            found
+                .with_context(|| {
+                    let names: Vec<String> = layout
+                        .images()
+                        .map(|image| format!("{}:{}", image.name, image.version))
+                        .collect();
+                    let there = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+                    format!(
+                        "{source} has no image {}:{}; it has {there}",
+                        options.name, options.version
+                    )
+                })?
+                .manifest
+        }
+    };
+    let (name, version) = (options.name.clone(), options.version);
+    let reference = ImageReference { name, version, manifest };
+    let trust = TrustDocument {
+        crit: Vec::new(),
+        pool: "alone".parse().context("pool")?,
+        version: 0,
+        directive_keys: Vec::new(),
+        image_keys: vec![image_key(options, &reference, link)?],
+        ca_pem: String::new(),
+        least_versions: Default::default(),
+    };
+    Ok(TrustedImage::fetch(link, host, &reference, &options.sources, &trust)?)
+}
+
+/// The key that must have signed the image: the one that was given, or the one that says it did.
+fn image_key(
+    options: &Options,
+    image: &ImageReference,
+    link: &mut LibraryLink,
+) -> Result<PublicKey> {
+    if let Some(key) = options.image_key {
+        return Ok(key);
+    }
+    let source = &options.sources[0];
+    let oci = link.blob(source, &image.manifest, limits::OCI_MANIFEST_BYTES)?;
+    let oci = OciManifest::parse(&oci).context("the image's OCI manifest")?;
+    let signature = link.blob(source, &oci.signature.sha256, SIGNATURE_BYTES)?;
+    let envelope: Envelope = strict_json(&signature, SIGNATURE_BYTES)?;
+    let Some(signature) = envelope.signatures.first() else {
+        bail!("image {}:{} is not signed", image.name, image.version);
+    };
+    log::warn!("signed by {}, which nobody vouches for: give --image-key", signature.keyid);
+    Ok(signature.keyid)
+}
+
+/// A positive number.
+fn number(text: &str) -> Result<u64> {
+    let number = text.parse().with_context(|| format!("{text:?} is no version"))?;
+    ensure!(number > 0, "versions begin with 1");
+    Ok(number)
+}

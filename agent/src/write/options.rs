@@ -1,0 +1,129 @@
+//! What `repave-agent write` is asked to do.
+
+use anyhow::{Context, Result, bail};
+use repave_protocol::{PublicKey, Sha256};
+
+use super::number;
+
+/// How it is called.
+pub(crate) const USAGE: &str = "\
+usage: repave-agent write --source URL|DIR --image NAME:VERSION[@SHA256] --device DEVICE
+                          [--bare] [--no-read-back] [--json] [--image-key KEY] [--ca FILE]
+  --source        an image library: its folder, or where it is served; may be given again for mirrors
+  --image         the image; with the digest of its manifest the library's list is not needed
+  --device        a whole disk, a partition, or a file; it must not be in use
+  --bare          the device becomes the image's one partition, with no partition table
+  --no-read-back  do not read back what was written
+  --json          figures of the run on standard output
+  --image-key     the public key that must have signed the image
+  --ca            PEM file of the certificates that https sources must be vouched for by
+";
+
+/// The command line, understood.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) sources: Vec<String>,
+    pub(super) name: String,
+    pub(super) version: u64,
+    pub(super) manifest: Option<Sha256>,
+    pub(super) device: String,
+    pub(super) bare: bool,
+    pub(super) read_back: bool,
+    pub(super) json: bool,
+    pub(super) image_key: Option<PublicKey>,
+    pub(super) ca: Option<String>,
+}
+
+impl Options {
+    pub(super) fn parse(arguments: &[&str]) -> Result<Self> {
+        let (mut sources, mut image, mut device) = (Vec::new(), None, None);
+        let (mut image_key, mut ca) = (None, None);
+        let (mut bare, mut read_back, mut json) = (false, true, false);
+        let mut words = arguments.iter().copied();
+        while let Some(word) = words.next() {
+            let (option, inline) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (word, None),
+            };
+            let mut value = || {
+                inline.or_else(|| words.next()).with_context(|| format!("{option} needs a value"))
+            };
+            match option {
+                "--source" => sources.push(value()?.to_owned()),
+                "--image" => image = Some(value()?),
+                "--device" => device = Some(value()?.to_owned()),
+                "--image-key" => {
+                    let text = value()?;
+                    let key = text.parse().with_context(|| format!("{text:?} is no public key"))?;
+                    image_key = Some(key);
+                }
+                "--ca" => ca = Some(value()?.to_owned()),
+                "--bare" if inline.is_none() => bare = true,
+                "--no-read-back" if inline.is_none() => read_back = false,
+                "--json" if inline.is_none() => json = true,
+                _ => bail!("{word:?} is no option\n{USAGE}"),
+            }
+        }
+        let (Some(image), Some(device), false) = (image, device, sources.is_empty()) else {
+            bail!("--source, --image and --device are needed\n{USAGE}");
+        };
+        let (name_version, manifest) = match image.split_once('@') {
+            Some((image, digest)) => {
+                let digest = digest.trim_start_matches("sha256:");
+                let digest = digest.parse().with_context(|| format!("{digest:?} is no SHA-256"))?;
+                (image, Some(digest))
+            }
+            None => (image, None),
+        };
+        let (name, version) = name_version
+            .split_once(':')
+            .with_context(|| format!("{image:?} has no version: give NAME:VERSION"))?;
+        let (name, version) = (name.to_owned(), number(version)?);
+        Ok(Self { sources, name, version, manifest, device, bare, read_back, json, image_key, ca })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    const NEEDED: [&str; 5] =
+        ["--source", "http://mirror", "--image=web:7", "--device", "/dev/vdb"];
+
+    fn parse(more: &[&str]) -> Result<Options, String> {
+        let words: Vec<&str> = NEEDED.iter().chain(more).copied().collect();
+        Options::parse(&words).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn what_is_needed_and_what_is_usual() {
+        let options = parse(&[]).unwrap();
+        assert_eq!((options.name.as_str(), options.version), ("web", 7));
+        assert_eq!(options.sources, ["http://mirror"]);
+        assert!(options.read_back && !options.bare && !options.json);
+        let options = parse(&["--no-read-back", "--bare", "--json"]).unwrap();
+        assert!(!options.read_back && options.bare && options.json);
+        let digest = "ab".repeat(32);
+        let image = format!("--image=web:7@sha256:{digest}");
+        assert_eq!(parse(&[&image]).unwrap().manifest.unwrap().to_string(), digest);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (words, part) in [
+            (&["--sauce", "x"][..], "\"--sauce\" is no option"),
+            (&["--json=yes"], "\"--json=yes\" is no option"),
+            (&["--ca"], "--ca needs a value"),
+            (&["--image", "web"], "give NAME:VERSION"),
+            (&["--image", "web:0"], "versions begin with 1"),
+            (&["--image", "web:new"], "\"new\" is no version"),
+            (&["--image", "web:1@sha256:12"], "\"12\" is no SHA-256"),
+            (&["--image-key", "12"], "\"12\" is no public key"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(part), "{error:?}, not {part:?}");
+        }
+        let error = Options::parse(&["--image", "web:1"]).unwrap_err().to_string();
+        assert!(error.starts_with("--source, --image and --device are needed"), "{error}");
+    }
+}

@@ -1,0 +1,130 @@
+//! Sources that lie, each over a real socket and each beside an honest one: the device becomes the
+//! image all the same, and the liar is named.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "write/bench.rs"]
+mod bench;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use bench::Bench;
+
+/// What a source does when it is asked for a range of a pack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lie {
+    /// Nothing wrong.
+    None,
+    /// Other bytes of the right number.
+    WrongBytes,
+    /// Half of them, and then the end.
+    Short,
+    /// The whole blob with 200.
+    Whole,
+    /// Another range than was asked for.
+    OtherRange,
+    /// A proxy's encoding.
+    Gzip,
+    /// Elsewhere, which is here.
+    RedirectLoop,
+    /// It refuses.
+    Refuses,
+}
+
+/// A server of `folder`; returns its URL. It ends with the process.
+fn serve(folder: PathBuf, lie: Lie) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let folder = folder.clone();
+            thread::spawn(move || answer_all(&stream, &folder, lie));
+        }
+    });
+    url
+}
+
+/// Answers every request of a connection, until one ends it.
+fn answer_all(mut stream: &TcpStream, folder: &Path, lie: Lie) -> Option<()> {
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    loop {
+        let path = lines.next()?.split(' ').nth(1)?.to_owned();
+        let mut range = None;
+        for header in lines.by_ref().take_while(|line| !line.is_empty()) {
+            let header = header.to_ascii_lowercase();
+            let bytes = header.strip_prefix("range: bytes=").and_then(|r| r.split_once('-'));
+            range = bytes.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).or(range);
+        }
+        let Ok(blob) = fs::read(folder.join(path.trim_start_matches('/'))) else {
+            stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").ok()?;
+            continue;
+        };
+        let (head, body) = match range {
+            None => ("200 OK".into(), blob),
+            // The index is a small range; only packs are lied about.
+            Some(range) if blob.len() < 1 << 20 => honest(&blob, range),
+            Some(range) => lying(&blob, range, lie, &path),
+        };
+        let length = if lie == Lie::Short { body.len() * 2 } else { body.len() };
+        let length = if range.is_some_and(|_| body.len() > 4096) { length } else { body.len() };
+        write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n").ok()?;
+        stream.write_all(&body).ok()?;
+        if length != body.len() {
+            return None;
+        }
+    }
+}
+
+fn honest(blob: &[u8], (first, last): (usize, usize)) -> (String, Vec<u8>) {
+    let head = format!("206 Partial\r\nContent-Range: bytes {first}-{last}/{}", blob.len());
+    (head, blob[first..=last].to_vec())
+}
+
+fn lying(blob: &[u8], (first, last): (usize, usize), lie: Lie, path: &str) -> (String, Vec<u8>) {
+    let (head, mut body) = honest(blob, (first, last));
+    match lie {
+        Lie::None => {}
+        Lie::WrongBytes => return (head, honest(blob, (0, last - first)).1),
+        Lie::Short => body.truncate(body.len() / 2),
+        Lie::Whole => return ("200 OK".into(), blob.to_vec()),
+        Lie::OtherRange => return honest(blob, (first.saturating_sub(1), last - 1)),
+        Lie::Gzip => return (format!("{head}\r\nContent-Encoding: gzip"), body),
+        Lie::RedirectLoop => return (format!("302 Found\r\nLocation: {path}"), Vec::new()),
+        Lie::Refuses => return ("503 Busy".into(), Vec::new()),
+    }
+    (head, body)
+}
+
+#[test]
+fn a_source_that_lies_is_named_and_passed_over() {
+    let bench = Bench::new();
+    let image = fs::read(bench.path("root.ext4")).unwrap();
+    let honest = serve(bench.path("library"), Lie::None);
+    for (lie, words) in [
+        (Lie::WrongBytes, "inflate"),
+        (Lie::Short, "the body ended after"),
+        (Lie::Whole, "does not serve ranges"),
+        (Lie::OtherRange, "answered Content-Range"),
+        (Lie::Gzip, "Content-Encoding \"gzip\" was not asked for"),
+        (Lie::RedirectLoop, "redirects are not followed"),
+        (Lie::Refuses, "status 503"),
+    ] {
+        let liar = serve(bench.path("library"), lie);
+        let device = bench.device();
+        let output = Command::new(env!("CARGO_BIN_EXE_repave-agent"))
+            .args(["write", "--image", "web:1", "--bare", "--source", &liar])
+            .args(["--source", &honest, "--device"])
+            .arg(&device)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{lie:?}: {said}");
+        assert!(fs::read(&device).unwrap() == image, "{lie:?}");
+        assert!(said.contains(words) && said.contains(&liar), "{lie:?}: {said}");
+    }
+}
