@@ -19,8 +19,8 @@ SEED ?= 1
 FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
 FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check test test-full torture fuzz openapi bench bench-balance \
-	bench-controller fmt clean
+.PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-mutants test test-full torture fuzz \
+	openapi bench bench-balance bench-controller fmt clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,12 +57,26 @@ check: deps ## Format, lints, docs, floors, licences
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	cargo run --locked --quiet -p repave-house
 	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh \
-	    agent/benches/*/*.sh
+	    agent/benches/*/*.sh tests/sim/*.sh
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
 	cargo test --locked --workspace --exclude repave-vm
 	cargo test --locked -p repave-vm -- --test-threads=$(VM_TEST_THREADS)
+
+SEEDS ?= 0..10_000
+# What was done is remembered by the commit that it was done with, if it is one.
+SIM_STATE = $$(git diff --quiet HEAD 2>/dev/null && echo $(BUILD)/sim/$$(git rev-parse --short=12 HEAD).done || true)
+
+sim: ## Live simulated servers: SEEDS=a..b goes on where it was, SEEDS=n tells one seed's events
+	cargo build --locked --quiet -p repave-sim
+	target/debug/sim $(SEEDS) $(SIM_STATE)
+
+sim-exhaustive: ## Cut power and fail calls at every instant of whole simulated purposings
+	cargo run --locked --quiet -p repave-sim -- exhaustive
+
+sim-mutants: ## Show that the simulator finds bugs that are put in on purpose
+	tests/sim/mutants.sh
 
 test-full: test ## What does not fit into test: longer roads on virtual machines
 	cargo test --locked -p repave-vm --features full -- --test-threads=$(VM_TEST_THREADS)

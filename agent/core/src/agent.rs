@@ -290,6 +290,8 @@ impl Agent {
             &purpose.sources,
             &self.trust,
         )?;
+        let disk = edges.disks[self.home.default.disk].as_mut();
+        self.home.settle_identity(disk, edges.firmware)?;
         let resident = ResidentConfig {
             pool: self.character.pool.clone(),
             controllers: self.character.controllers.clone(),

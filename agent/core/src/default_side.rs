@@ -141,7 +141,12 @@ impl DefaultSide {
             rewrite.write(disk)?;
             Ok(disk.reread_partitions()?)
         });
-        let table = Table::read(disk)?;
+        let table = match Table::read(disk) {
+            Ok(table) => table,
+            // It was written and read back; whoever goes by the old GUIDs now finds nothing.
+            Err(_) if outcome.is_ok() => self.table.renamed(identity[0], entries),
+            Err(error) => return Err(error),
+        };
         if let [default, state, ..] = table.entries.as_slice() {
             (self.default, self.state) = (default.clone(), state.clone());
             self.table = table;

@@ -72,6 +72,20 @@ impl Home {
 }
 
 impl Home {
+    /// Makes sure that the default side has the identity that the journal gave it. A target's resident
+    /// finds the journal by it, so no target is written before.
+    pub fn settle_identity(
+        &mut self,
+        disk: &mut dyn Disk,
+        firmware: &mut dyn Firmware,
+    ) -> Result<(), Failure> {
+        if self.default.assume(self.journal.record().identity, disk)? {
+            // The entry names the partition by its GUID.
+            ensure_default(firmware, &self.default.default)?;
+        }
+        Ok(())
+    }
+
     /// The newest trust document of the one `burned` beside the configuration and the journal's;
     /// the journal keeps it, since the resident of a target has no other.
     pub fn trust(

@@ -11,6 +11,7 @@ mod backoff;
 pub mod boot;
 pub mod config;
 pub mod default_side;
+mod durable;
 pub mod edges;
 pub mod efi;
 pub mod failure;

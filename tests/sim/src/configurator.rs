@@ -5,6 +5,7 @@
 use repave_core::edges::{Configurator, DeviceError, SettingsError, Volume};
 use repave_core::settings::{Content, Rendered};
 
+use crate::faults::Fault;
 use crate::image::{SETTINGS_BYTES, is_mountable_root};
 use crate::machine::{Machine, Shared};
 
@@ -20,7 +21,13 @@ impl Configurator for Files {
         mount(machine, volume)?;
         let at = volume.offset_bytes + files_offset_bytes(machine, volume);
         let region = encode(files);
-        machine.write(volume.disk, at, &region).map_err(|error| failed("write", &error))?;
+        let mut put = region.clone();
+        if machine.dice.strikes(Fault::SettingsOther) {
+            let place = machine.dice.shape().below(SETTINGS_BYTES) as usize;
+            put[place] ^= 1;
+            machine.events.note("settings are written otherwise");
+        }
+        machine.write(volume.disk, at, &put).map_err(|error| failed("write", &error))?;
         machine.flush(volume.disk).map_err(|error| failed("sync", &error))?;
         machine.watch.configured = Some((volume.clone(), region));
         Ok(())
@@ -40,6 +47,11 @@ impl Configurator for Files {
 }
 
 fn mount(machine: &mut Machine, volume: &Volume) -> Result<(), SettingsError> {
+    if machine.events.fails("settings mount") || machine.dice.strikes(Fault::SettingsFail) {
+        machine.events.note("settings fail");
+        let image_at_fault = machine.dice.shape().coin();
+        return Err(error("mount", "the kernel says no", image_at_fault));
+    }
     let mut head = vec![0; 4096];
     machine
         .read(volume.disk, volume.offset_bytes, &mut head)

@@ -70,6 +70,16 @@ impl Lie {
         Self::Oversized,
     ];
 
+    /// Whether it is one in answer to that status: some are genuine unless the server has accepted
+    /// something that they contradict.
+    fn is_one(self, status: &Status, directive: &Directive) -> bool {
+        match self {
+            Self::ReusedGeneration => status.generation == Some(directive.generation),
+            Self::LowerGeneration => status.generation > Some(Generation(0)),
+            _ => true,
+        }
+    }
+
     /// The code with which the next status must name it; none if there was no answer to name.
     pub const fn code(self) -> Option<&'static str> {
         Some(match self {
@@ -99,6 +109,8 @@ pub enum SourceFault {
     Corrupt,
     /// It ends early.
     Short,
+    /// It has a byte more.
+    Long,
     /// It serves another part of it.
     Elsewhere,
 }
@@ -112,6 +124,8 @@ pub struct Controller {
     pub statuses: Vec<Status>,
     /// Genuine purposes that it gave as an answer.
     pub issued: BTreeMap<Generation, Purpose>,
+    /// Every genuine order that it gave as an answer, by its digest.
+    pub genuine: BTreeMap<Sha256, Order>,
     /// Genuine wipes that it gave as an answer.
     pub wipes: BTreeMap<Generation, Wipe>,
     /// Images by the digest of their OCI manifest.
@@ -126,24 +140,39 @@ pub struct Controller {
     pub ca: String,
     /// The trust document that comes along with each answer.
     pub brings: Option<TrustDocument>,
+    burned: Rc<Vec<u8>>,
     root: Rc<SigningKey>,
     directives: Rc<SigningKey>,
     image_key: Rc<SigningKey>,
     stranger: Rc<SigningKey>,
     blobs: BTreeMap<Sha256, Rc<Vec<u8>>>,
     order: Option<(Generation, Order)>,
+    earlier: Option<(Generation, Order)>,
     generation: Generation,
     before: Vec<u8>,
+}
+
+/// What becomes of a controller before it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// It is another one, which has not heard of the latest order.
+    Second,
+    /// It started anew: it no longer knows what it answered before.
+    Restart,
+    /// It lost its records, and counts generations from the beginning.
+    Forget,
 }
 
 impl Controller {
     /// The controller of the one pool of all worlds: its keys are always the same.
     pub fn new() -> Self {
         let key = |number| Rc::new(SigningKey::from_seed(&[number; 32]));
-        Self {
+        let mut made = Self {
+            burned: Rc::default(),
             pool: "sim".parse().expect("a name"),
             statuses: Vec::new(),
             issued: BTreeMap::new(),
+            genuine: BTreeMap::new(),
             wipes: BTreeMap::new(),
             images: BTreeMap::new(),
             lies: VecDeque::new(),
@@ -157,9 +186,12 @@ impl Controller {
             stranger: key(4),
             blobs: BTreeMap::new(),
             order: None,
+            earlier: None,
             generation: Generation(0),
             before: Vec::new(),
-        }
+        };
+        made.burned = Rc::new(seal(&made.trust(1, BURNED_CA), &made.root));
+        made
     }
 
     /// The key that signs trust documents.
@@ -182,14 +214,14 @@ impl Controller {
 
     /// The trust document that is burned beside the configuration.
     pub fn burned_trust(&self) -> Vec<u8> {
-        seal(&self.trust(1, BURNED_CA), &self.root)
+        self.burned.to_vec()
     }
 
     /// Builds an image, signs it and puts it into the library.
     pub fn publish(&mut self, spec: &ImageSpec) -> Rc<Image> {
-        let image = Rc::new(Image::build(spec, &self.image_key));
-        for blob in &image.blobs {
-            self.blobs.insert(Sha256::of(blob), Rc::new(blob.clone()));
+        let image = Image::cached(spec, &self.image_key);
+        for (sha256, blob) in image.digests.iter().zip(&image.blobs) {
+            self.blobs.insert(*sha256, Rc::clone(blob));
         }
         self.images.insert(image.reference.manifest, Rc::clone(&image));
         image
@@ -197,16 +229,52 @@ impl Controller {
 
     /// From now on every status is answered with this, under a new generation.
     pub fn order(&mut self, order: Order) -> Generation {
+        let heard = self.statuses.last().and_then(|status| status.generation);
+        self.generation = self.generation.max(heard.unwrap_or_default());
         self.generation.0 += 1;
-        self.order = Some((self.generation, order));
+        self.earlier = self.order.replace((self.generation, order));
         self.generation
+    }
+
+    /// Something happens to it.
+    pub fn befall(&mut self, mishap: Mishap) {
+        match mishap {
+            Mishap::Second => {}
+            Mishap::Restart => {
+                self.before.clear();
+                self.lies.clear();
+            }
+            Mishap::Forget => {
+                self.before.clear();
+                self.generation = Generation(0);
+                self.earlier = None;
+                if let Some((generation, _)) = &mut self.order {
+                    *generation = Generation(1);
+                    self.generation = *generation;
+                }
+            }
+        }
+    }
+
+    /// A server that has accepted more than this controller knows of is answered above it.
+    fn catch_up(&mut self, accepted: Option<Generation>) {
+        if let (Some(accepted), Some((generation, _))) = (accepted, &mut self.order)
+            && accepted > *generation
+        {
+            *generation = Generation(accepted.0 + 1);
+            self.generation = *generation;
+        }
     }
 
     /// Takes a status that needs no answer; says what is wrong with it.
     pub fn hear(&mut self, bytes: &[u8], server: ServerId) -> Result<&Status, String> {
         let expected = StatusExpected { pool: self.pool.clone(), server };
         let heard = verify::<Status>(bytes, Keys::Device(&server), &expected);
-        let status = heard.map_err(|refusal| refusal.to_string())?.into_message();
+        self.take(heard.map_err(|refusal| refusal.to_string())?.into_message())
+    }
+
+    /// Takes a status that was verified already.
+    pub fn take(&mut self, status: Status) -> Result<&Status, String> {
         let before = self.statuses.iter().rev().find(|before| before.boot == status.boot);
         if before.is_some_and(|before| before.sequence >= status.sequence) {
             return Err(format!("sequence {} comes twice in one boot", status.sequence));
@@ -216,15 +284,21 @@ impl Controller {
     }
 
     /// The answer to the status heard last.
-    pub fn answer(&mut self) -> Result<Vec<u8>, LinkError> {
+    pub fn answer(&mut self, mishap: Option<Mishap>) -> Result<Vec<u8>, LinkError> {
         let unreachable =
             |reason: &str| LinkError { peer: "sim://controller".into(), reason: reason.into() };
-        let Some(status) = self.statuses.last() else {
+        let Some(status) = self.statuses.last().cloned() else {
             return Err(unreachable("no status to answer"));
         };
+        let order = match mishap {
+            Some(Mishap::Second) => self.earlier.clone(),
+            _ => {
+                self.catch_up(status.generation);
+                self.order.clone()
+            }
+        };
         // Until somebody orders something, a server waits.
-        let (generation, order) =
-            self.order.clone().unwrap_or((Generation(0), Order::Wait { after_ms: 1_000 }));
+        let (generation, order) = order.unwrap_or((Generation(0), Order::Wait { after_ms: 1_000 }));
         let directive = Directive {
             crit: Vec::new(),
             pool: self.pool.clone(),
@@ -237,7 +311,9 @@ impl Controller {
                 strict_json(&sealed, limits::ENVELOPE_BYTES).expect("sealed is an envelope")
             }),
         };
-        let Some(lie) = self.lies.pop_front() else {
+        let lie = self.lies.pop_front().filter(|lie| lie.is_one(&status, &directive));
+        let Some(lie) = lie else {
+            self.genuine.insert(directive.order_digest(), directive.order.clone());
             match &directive.order {
                 Order::Purpose(purpose) => _ = self.issued.insert(generation, (**purpose).clone()),
                 Order::Wipe(wipe) => _ = self.wipes.insert(generation, wipe.clone()),
@@ -285,13 +361,13 @@ impl Controller {
         bytes
     }
 
-    /// A part of a blob; chunks suffer from the first source's fault.
+    /// A part of a blob; chunks suffer from the first source's fault, or from any source's `fault`.
     pub fn blob(
         &self,
         source: &str,
         blob: &Sha256,
-        offset_bytes: u64,
-        length_bytes: Option<usize>,
+        (offset_bytes, length_bytes): (u64, Option<usize>),
+        fault: Option<SourceFault>,
     ) -> Result<Vec<u8>, LinkError> {
         let fail = |reason: String| Err(LinkError { peer: source.into(), reason });
         let Some(bytes) = self.blobs.get(blob).filter(|_| !self.sources_are_down) else {
@@ -302,10 +378,11 @@ impl Controller {
         let Some(mut part) = range(offset_bytes as usize) else {
             return fail(format!("416: {length_bytes} bytes at {offset_bytes} of {}", bytes.len()));
         };
-        match self.source_fault.filter(|_| source == SOURCES[0]) {
+        match fault.or(self.source_fault.filter(|_| source == SOURCES[0])) {
             Some(SourceFault::Missing) => return fail("404".into()),
             Some(SourceFault::Corrupt) => part[length_bytes / 2] ^= 1,
             Some(SourceFault::Short) => part.truncate(length_bytes / 2),
+            Some(SourceFault::Long) => part.push(b'}'),
             Some(SourceFault::Elsewhere) => part = range(0).unwrap_or_default(),
             None => {}
         }

@@ -67,8 +67,8 @@ impl Gang {
                 machine.events.sleep(pause_ms);
                 let fail =
                     |reason: String| WorkError::Source(LinkError { peer: source.clone(), reason });
-                let length = Some(stored_bytes as usize);
-                let frame = machine.controller.blob(source, pack, offset_bytes, length);
+                let part = (offset_bytes, Some(stored_bytes as usize));
+                let frame = machine.blob(source, pack, part);
                 let frame = frame.map_err(WorkError::Source)?;
                 let plain = zstd::bulk::decompress(&frame, buffer.len());
                 let plain = plain.map_err(|error| fail(error.to_string()))?;

@@ -2,17 +2,21 @@
 //! device's cache. A power cut keeps, loses or tears each write that was not flushed, block by
 //! block. It can also lie: take a write and keep other bytes.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
 use repave_core::edges::{DeviceError, Disk};
+use repave_core::gpt::Table;
 use repave_protocol::Disk as Facts;
 
 use crate::chance::Chance;
 use crate::machine::Shared;
 
 const PAGE_BYTES: usize = 4096;
+/// At either end of a disk, where a copy of its table is.
+const TABLE_BYTES: u64 = 64 * 1024;
 
 /// What a disk is before anything is on it.
 #[derive(Clone, Debug)]
@@ -29,6 +33,40 @@ impl DiskSpec {
     /// A disk of `mebibytes` with blocks of 512 bytes.
     pub fn new(serial: &str, mebibytes: u64) -> Self {
         Self { serial: serial.into(), size_bytes: mebibytes << 20, block_bytes: 512 }
+    }
+}
+
+/// What a power cut does to the writes that were not flushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unflushed {
+    /// Each is kept, torn or lost, by chance.
+    #[default]
+    Mixed,
+    /// All are kept.
+    Kept,
+    /// All are lost.
+    Lost,
+    /// Of each some blocks are kept.
+    Torn,
+    /// The last is kept, the first is lost, and of the others some are.
+    Reordered,
+}
+
+impl Unflushed {
+    /// Every fate that is one kind; a mix is for chance.
+    pub const ALL: [Self; 4] = [Self::Kept, Self::Lost, Self::Torn, Self::Reordered];
+
+    /// Whether the `number`th of `count` writes is kept, lost, or (`None`) torn.
+    fn of(self, number: usize, count: usize, chance: &mut Chance) -> Option<bool> {
+        match self {
+            Self::Mixed => [Some(true), None, Some(false)][chance.below(3) as usize],
+            Self::Kept => Some(true),
+            Self::Lost => Some(false),
+            Self::Torn => None,
+            Self::Reordered if number + 1 == count => Some(true),
+            Self::Reordered if number == 0 => Some(false),
+            Self::Reordered => Some(chance.coin()),
+        }
     }
 }
 
@@ -73,6 +111,11 @@ pub struct Medium {
     unflushed: Vec<(u64, Vec<u8>)>,
     liar_at: Option<u64>,
     has_lied: bool,
+    /// How often stable storage has changed in either copy of the table, and in the watched range.
+    changes: [u64; 2],
+    watched: Range<u64>,
+    /// The table on stable storage, and at which change it was read: checks look at it all the time.
+    table: RefCell<Option<(u64, Option<Rc<Table>>)>>,
 }
 
 impl Medium {
@@ -94,6 +137,9 @@ impl Medium {
             unflushed: Vec::new(),
             liar_at: None,
             has_lied: false,
+            changes: [0, 0],
+            watched: 0..0,
+            table: RefCell::new(None),
         }
     }
 
@@ -124,23 +170,88 @@ impl Medium {
 
     /// Puts everything on stable storage.
     pub fn flush(&mut self) {
-        for (offset_bytes, bytes) in self.unflushed.drain(..) {
-            self.durable.write(offset_bytes, &bytes);
+        for (offset_bytes, bytes) in std::mem::take(&mut self.unflushed) {
+            self.keep(offset_bytes, &bytes);
         }
     }
 
-    /// Loses power: each write that was not flushed is kept, lost, or kept in some of its blocks.
-    pub fn crash(&mut self, chance: &mut Chance) {
-        let block_bytes = self.facts.logical_block_bytes as usize;
-        for (offset_bytes, bytes) in std::mem::take(&mut self.unflushed) {
-            let fate = chance.below(3);
-            for (place, block) in bytes.chunks(block_bytes).enumerate() {
-                if fate == 0 || fate == 1 && chance.coin() {
-                    self.durable.write(offset_bytes + (place * block_bytes) as u64, block);
-                }
+    fn keep(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        let end = offset_bytes + bytes.len() as u64;
+        if offset_bytes < TABLE_BYTES || end > self.facts.size_bytes - TABLE_BYTES {
+            self.changes[0] += 1;
+        }
+        if offset_bytes < self.watched.end && end > self.watched.start {
+            self.changes[1] += 1;
+        }
+        self.durable.write(offset_bytes, bytes);
+    }
+
+    /// From now on changes of this range are counted.
+    pub fn watch(&mut self, range: Range<u64>) {
+        self.watched = range;
+    }
+
+    /// How often stable storage has changed in the watched range.
+    pub const fn watched_changes(&self) -> u64 {
+        self.changes[1]
+    }
+
+    /// The partition table on stable storage, if there is one.
+    pub fn durable_table(&self) -> Option<Rc<Table>> {
+        let kept = &mut *self.table.borrow_mut();
+        match kept {
+            Some((change, table)) if *change == self.changes[0] => table.clone(),
+            _ => {
+                let table = Table::read(&mut self.durable()).ok().map(Rc::new);
+                *kept = Some((self.changes[0], table.clone()));
+                table
+            }
+        }
+    }
+
+    /// Loses power, and of the writes that were not flushed what `fate` says.
+    pub fn crash(&mut self, fate: Unflushed, chance: &mut Chance) {
+        let writes = std::mem::take(&mut self.unflushed);
+        let count = writes.len();
+        for (number, (offset_bytes, bytes)) in writes.into_iter().enumerate() {
+            match fate.of(number, count, chance) {
+                Some(true) => self.keep(offset_bytes, &bytes),
+                Some(false) => {}
+                None => self.tear(offset_bytes, &bytes, chance),
             }
         }
         self.now = self.durable.clone();
+    }
+
+    fn tear(&mut self, offset_bytes: u64, bytes: &[u8], chance: &mut Chance) {
+        let block_bytes = self.facts.logical_block_bytes as usize;
+        for (place, block) in bytes.chunks(block_bytes).enumerate() {
+            if chance.coin() {
+                self.keep(offset_bytes + (place * block_bytes) as u64, block);
+            }
+        }
+    }
+
+    /// Takes some blocks of a write that it then refuses.
+    pub fn write_some(&mut self, offset_bytes: u64, bytes: &[u8], chance: &mut Chance) {
+        let block_bytes = self.facts.logical_block_bytes as usize;
+        for (place, block) in bytes.chunks(block_bytes).enumerate() {
+            if chance.coin() {
+                self.write(offset_bytes + (place * block_bytes) as u64, block);
+            }
+        }
+    }
+
+    /// Forgets what was not flushed, as some disks do when a flush fails.
+    pub fn lose_cache(&mut self) {
+        self.unflushed.clear();
+        self.now = self.durable.clone();
+    }
+
+    /// Takes a write and puts it elsewhere.
+    pub fn write_astray(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        self.has_lied = true;
+        self.write(offset_bytes, bytes);
     }
 
     /// The next write over this byte is kept with one bit other than it was told.
@@ -280,7 +391,7 @@ mod tests {
             disk.write(4096, &[1; 1024]);
             disk.flush();
             disk.write(4608, &[2; 1024]);
-            disk.crash(&mut Chance::new(seed));
+            disk.crash(Unflushed::Mixed, &mut Chance::new(seed));
             let bytes = disk.durable_bytes(4096..4096 + 2048);
             assert_eq!(bytes[..512], [1; 512], "flushed, and not written since");
             assert!(bytes[512..1024] == [1; 512] || bytes[512..1024] == [2; 512]);

@@ -28,6 +28,9 @@ pub struct Events {
     cut_at: Option<u64>,
     fail_at: Option<u64>,
     panic_at: Option<u64>,
+    calls: u64,
+    fail_call_at: Option<u64>,
+    uptime_offset_ms: u64,
     is_cut: bool,
 }
 
@@ -50,7 +53,8 @@ impl Events {
             self.note(&format!("{line}: power cut"));
             return Fate::InFlight;
         }
-        if self.fail_at == Some(number) {
+        let refused = self.is_refused();
+        if self.fail_at == Some(number) || refused {
             self.note(&format!("{line}: fails"));
             return Fate::Fails;
         }
@@ -59,6 +63,21 @@ impl Events {
             panic!("{PANIC}");
         }
         Fate::Happens
+    }
+
+    /// Counts a call that changes nothing, and says whether it fails.
+    pub fn fails(&mut self, line: &str) -> bool {
+        let refused = self.is_refused();
+        if refused {
+            self.note(&format!("{line}: fails"));
+        }
+        refused
+    }
+
+    fn is_refused(&mut self) -> bool {
+        let number = self.calls;
+        self.calls += 1;
+        self.fail_call_at == Some(number)
     }
 
     /// Cuts power at effect number `number`, counted from the world's beginning.
@@ -76,6 +95,16 @@ impl Events {
         self.panic_at = Some(number);
     }
 
+    /// Lets call number `number` fail, whether it has an effect or not.
+    pub const fn fail_call_at(&mut self, number: u64) {
+        self.fail_call_at = Some(number);
+    }
+
+    /// Calls of any edge so far.
+    pub const fn calls(&self) -> u64 {
+        self.calls
+    }
+
     /// Effects so far.
     pub const fn effects(&self) -> u64 {
         self.effects
@@ -90,11 +119,17 @@ impl Events {
     pub const fn power_on(&mut self) {
         self.is_cut = false;
         self.powered_on_ms = self.clock_ms;
+        self.uptime_offset_ms = 0;
+    }
+
+    /// The clock of the system that starts begins elsewhere.
+    pub const fn set_uptime(&mut self, uptime_ms: u64) {
+        self.uptime_offset_ms = uptime_ms;
     }
 
     /// Time since power came on.
     pub const fn uptime_ms(&self) -> u64 {
-        self.clock_ms - self.powered_on_ms
+        self.uptime_offset_ms + self.clock_ms - self.powered_on_ms
     }
 
     /// Lets time pass.

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use repave_core::edges::{Firmware, FirmwareError};
-use repave_core::efi::{LoadOption, entry_name, numbers_from_bytes};
-use repave_core::gpt::Table;
+use repave_core::efi::{LoadOption, entry_name, numbers_from_bytes, numbers_to_bytes};
 use repave_image::ESP_TYPE;
 use repave_protocol::Guid;
 
@@ -13,6 +12,7 @@ use crate::chance::Chance;
 use crate::check::{self, Step};
 use crate::disk::Medium;
 use crate::events::Fate;
+use crate::faults::{Dice, Fault};
 use crate::image::is_mountable_esp;
 use crate::machine::Shared;
 
@@ -54,17 +54,61 @@ impl Nvram {
         Self { variables, quirks, loader_partition: None }
     }
 
+    /// What firmware does to its variables before it looks at them; says whether it did anything.
+    pub fn wake(
+        &mut self,
+        media: &[Medium],
+        dice: &mut Dice,
+        foreign: &BTreeMap<String, Vec<u8>>,
+    ) -> bool {
+        let before = self.variables.clone();
+        let is_ours = |name: &str| is_entry(name) && !foreign.contains_key(name);
+        if dice.strikes(Fault::VariablesReset) {
+            self.variables.retain(|name, _| foreign.contains_key(name));
+        }
+        let order = numbers_from_bytes(self.variable("BootOrder"));
+        if dice.strikes(Fault::EntriesNotInOrderDropped) {
+            let ordered: Vec<_> = order.iter().map(|&number| entry_name(number)).collect();
+            self.variables.retain(|name, _| !is_ours(name) || ordered.contains(name));
+        }
+        if dice.strikes(Fault::EntriesUnresolvedDropped) {
+            let resolves = |number: &u16| self.entry(*number, media).is_some();
+            let (kept, lost): (Vec<u16>, Vec<u16>) = order.iter().partition(|n| resolves(n));
+            let names: Vec<_> = lost.iter().map(|&number| entry_name(number)).collect();
+            self.variables.retain(|name, _| !is_ours(name) || !names.contains(name));
+            if !lost.is_empty() {
+                self.variables.insert("BootOrder".into(), numbers_to_bytes(&kept));
+            }
+        }
+        if dice.strikes(Fault::EntriesDuplicated) {
+            self.duplicate(dice);
+        }
+        self.variables != before
+    }
+
+    /// An entry of BootOrder comes twice, the second under the lowest free number.
+    fn duplicate(&mut self, dice: &mut Dice) {
+        let mut order = numbers_from_bytes(self.variable("BootOrder"));
+        let free = (0..).find(|number| !self.variables.contains_key(&entry_name(*number)));
+        if let (Some(free), false) = (free, order.is_empty()) {
+            let which = dice.shape().below(order.len() as u64) as usize;
+            let value = self.variable(&entry_name(order[which])).to_vec();
+            self.variables.insert(entry_name(free), value);
+            order.push(free);
+            self.variables.insert("BootOrder".into(), numbers_to_bytes(&order));
+        }
+    }
+
     /// Chooses what to start, as firmware does at every reset.
-    pub fn start(&mut self, media: &[Medium]) -> Option<Started> {
+    pub fn start(&mut self, media: &[Medium], ignores_next: bool) -> Option<Started> {
         let order = numbers_from_bytes(self.variable("BootOrder"));
         if self.quirks.drops_unordered_entries {
             let ordered: Vec<_> = order.iter().map(|&number| entry_name(number)).collect();
-            let is_entry = |name: &str| name.len() == 8 && name.starts_with("Boot0");
             self.variables.retain(|name, _| !is_entry(name) || ordered.contains(name));
         }
         let next = numbers_from_bytes(self.variable("BootNext"));
         self.variables.remove("BootNext");
-        let mut candidates = next.iter().take(1).chain(&order);
+        let mut candidates = next.iter().take(if ignores_next { 0 } else { 1 }).chain(&order);
         let started = candidates
             .find_map(|&number| self.entry(number, media))
             .or_else(|| removable_media_path(media));
@@ -99,7 +143,7 @@ impl Nvram {
         name: &str,
         value: Option<&[u8]>,
         fate: Fate,
-        chance: &mut Chance,
+        (chance, dice): (&mut Chance, &mut Dice),
     ) -> Result<(), FirmwareError> {
         let operation = if value.is_some() { "write" } else { "delete" };
         let fail = |reason: &str| {
@@ -108,17 +152,19 @@ impl Nvram {
         match fate {
             Fate::Gone => return fail("power is gone"),
             Fate::Fails => return fail("EIO"),
+            Fate::Happens if dice.strikes(Fault::VariableWriteFails) => return fail("EIO"),
             Fate::InFlight if chance.coin() => return fail("power was cut before it"),
             Fate::InFlight | Fate::Happens => {}
         }
         let grows = value.is_some_and(|value| value.len() > self.variable(name).len());
-        if self.quirks.is_read_only {
+        if self.quirks.is_read_only || dice.strikes(Fault::NvramReadOnly) {
             return fail("EROFS");
         }
-        if self.quirks.is_full && grows {
+        if grows && (self.quirks.is_full || dice.strikes(Fault::NvramFull)) {
             return fail("ENOSPC");
         }
-        if !self.quirks.forgets.iter().any(|forgotten| forgotten == name) {
+        let forgets = self.quirks.forgets.iter().any(|forgotten| forgotten == name);
+        if !forgets && !dice.strikes(Fault::VariableNotPersisted) {
             match value {
                 Some(value) => self.variables.insert(name.into(), value.into()),
                 None => self.variables.remove(name),
@@ -128,6 +174,10 @@ impl Nvram {
     }
 }
 
+fn is_entry(name: &str) -> bool {
+    name.len() == 8 && name.starts_with("Boot0")
+}
+
 /// `\EFI\BOOT\BOOTX64.EFI` on the first EFI system partition that has one.
 fn removable_media_path(media: &[Medium]) -> Option<Started> {
     bootable(media, |entry| entry.type_guid == ESP_TYPE)
@@ -135,7 +185,7 @@ fn removable_media_path(media: &[Medium]) -> Option<Started> {
 
 fn bootable(media: &[Medium], fits: impl Fn(&repave_core::gpt::Entry) -> bool) -> Option<Started> {
     media.iter().enumerate().find_map(|(disk, medium)| {
-        let table = Table::read(&mut medium.durable()).ok()?;
+        let table = medium.durable_table()?;
         let at = |lba| lba * table.block_bytes;
         let head = |lba| medium.durable_bytes(at(lba)..at(lba + 1));
         let mut entries = table.entries.iter();
@@ -153,19 +203,33 @@ impl Variables {
     fn change(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), FirmwareError> {
         let machine = &mut *self.0.borrow_mut();
         let words = value.map_or("delete".into(), |value| format!("write {} bytes", value.len()));
-        let fate = machine.events.effect(&format!("firmware {name}: {words}"));
-        let outcome = machine.nvram.change(name, value, fate, &mut machine.chance);
+        let fate = machine.effect(&format!("firmware {name}: {words}"));
+        let luck = (&mut machine.chance, &mut machine.dice);
+        let outcome = machine.nvram.change(name, value, fate, luck);
         check::after(machine, &Step::Variable { name });
         outcome
     }
 }
 
+impl Variables {
+    fn look(&self, operation: &'static str, name: &str) -> Result<(), FirmwareError> {
+        let machine = &mut *self.0.borrow_mut();
+        let refused = machine.events.fails(&format!("firmware {operation} {name}"));
+        if machine.events.is_cut() || refused || machine.dice.strikes(Fault::VariableReadFails) {
+            return Err(FirmwareError { name: name.into(), operation, reason: "EIO".into() });
+        }
+        Ok(())
+    }
+}
+
 impl Firmware for Variables {
     fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
+        self.look("list", "Boot####")?;
         Ok(self.0.borrow().nvram.variables.keys().cloned().collect())
     }
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
+        self.look("read", name)?;
         Ok(self.0.borrow().nvram.variables.get(name).cloned())
     }
 

@@ -3,7 +3,11 @@
 use repave_core::edges::Host;
 use repave_protocol::{Inventory, Sha256};
 
+use crate::faults::Fault;
 use crate::machine::Shared;
+
+/// Longest jump of the clock: ten days.
+const JUMP_MS: u64 = 864_000_000;
 
 /// The core's way to time and chance.
 #[derive(Debug)]
@@ -15,7 +19,13 @@ impl Host for Clock {
     }
 
     fn sleep(&mut self, duration_ms: u64) {
-        self.0.borrow_mut().events.sleep(duration_ms);
+        let machine = &mut *self.0.borrow_mut();
+        if machine.dice.strikes(Fault::ClockJumps) {
+            let jump_ms = machine.dice.shape().below(JUMP_MS);
+            machine.events.note(&format!("the clock jumps by {jump_ms} ms"));
+            machine.events.sleep(jump_ms);
+        }
+        machine.events.sleep(duration_ms);
     }
 
     fn entropy(&mut self) -> [u8; 32] {

@@ -1,12 +1,15 @@
 //! A small synthetic image: three partitions whose bytes are known, real packs of zstd frames, a
 //! real index and real signatures, so that the core's own parsing and checking is what is tested.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use repave_image::{
     Architecture, Boot, Chunk, Descriptor, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest,
     IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role, SettingsEngine,
     SettingsPolicy, StoredChunk, encode_page, encode_root,
 };
-use repave_protocol::{Guid, ImageReference, ImageSignature, Sha256, SigningKey, seal};
+use repave_protocol::{Guid, ImageReference, ImageSignature, PublicKey, Sha256, SigningKey, seal};
 
 use crate::chance::Chance;
 
@@ -21,7 +24,7 @@ const ESP_MAGIC: &[u8] = b"SIMFAT32";
 const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
 
 /// What is made into an image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageSpec {
     /// Name, and server type.
     pub name: String,
@@ -64,7 +67,9 @@ pub struct Image {
     /// The bytes of each partition.
     pub plain: Vec<Vec<u8>>,
     /// Every blob.
-    pub blobs: Vec<Vec<u8>>,
+    pub blobs: Vec<Rc<Vec<u8>>>,
+    /// Their digests.
+    pub digests: Vec<Sha256>,
 }
 
 /// Whether there is nothing but zeroes, told as fast as memory is read.
@@ -88,7 +93,29 @@ pub fn esp_bytes(size_bytes: u64, chance: &mut Chance) -> Vec<u8> {
     contents(ESP_MAGIC, size_bytes, chance)
 }
 
+/// Images by what they were made of and the key that signed them.
+type Made = Vec<(ImageSpec, PublicKey, Rc<Image>)>;
+
+thread_local! {
+    /// The same image is in thousands of worlds, and making it takes as long as purposing a server.
+    static MADE: RefCell<Made> = const { RefCell::new(Vec::new()) };
+}
+
 impl Image {
+    /// Makes it, or finds that it was made before.
+    pub fn cached(spec: &ImageSpec, key: &SigningKey) -> Rc<Self> {
+        let key_of = key.public();
+        MADE.with_borrow_mut(|made| {
+            let found = made.iter().find(|(known, by, _)| known == spec && *by == key_of);
+            if let Some((.., image)) = found {
+                return Rc::clone(image);
+            }
+            let image = Rc::new(Self::build(spec, key));
+            made.push((spec.clone(), key_of, Rc::clone(&image)));
+            image
+        })
+    }
+
     /// Makes it, signed with the image key.
     pub fn build(spec: &ImageSpec, key: &SigningKey) -> Self {
         let mut name_seed = [0; 8];
@@ -144,8 +171,10 @@ impl Image {
             version: spec.version,
             manifest: Sha256::of(&oci),
         };
-        let blobs = [oci, config, index, signature].into_iter().chain(packs).collect();
-        Self { reference, manifest, plain, blobs }
+        let blobs: Vec<_> = [oci, config, index, signature].into_iter().chain(packs).collect();
+        let digests = blobs.iter().map(|blob| Sha256::of(blob)).collect();
+        let blobs = blobs.into_iter().map(Rc::new).collect();
+        Self { reference, manifest, plain, blobs, digests }
     }
 }
 

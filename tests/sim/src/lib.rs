@@ -6,6 +6,7 @@
 //! What must hold after every step is in [`check`], one function for each invariant.
 
 mod bench;
+pub mod campaign;
 pub mod chance;
 pub mod check;
 pub mod configurator;
@@ -13,6 +14,8 @@ pub mod controller;
 pub mod crew;
 pub mod disk;
 pub mod events;
+pub mod exhaustive;
+pub mod faults;
 pub mod firmware;
 pub mod host;
 pub mod image;
@@ -20,13 +23,15 @@ pub mod link;
 pub mod machine;
 pub mod power;
 pub mod stable;
+pub mod swarm;
 pub mod watchdog;
 pub mod wiped;
 pub mod world;
 
 pub use check::Violation;
 pub use controller::{Lie, SourceFault};
-pub use disk::DiskSpec;
+pub use disk::{DiskSpec, Unflushed};
+pub use faults::{Fault, Mix};
 pub use firmware::Quirks;
 pub use image::{Image, ImageSpec};
 pub use world::{Spec, TargetConduct, World};

@@ -1,11 +1,19 @@
-//! The core's way to the controller's double. What is told arrives at once and in order; what is
-//! asked is answered truly, or by the next lie.
+//! The core's way to the controller's double. What is told arrives in order, unless a fault strikes:
+//! then it is lost, mangled, doubled or late. What is asked is answered truly, or by a lie. A claim
+//! is checked when it is made, whether it arrives or not.
 
 use repave_core::edges::{BadCa, Link, LinkError};
-use repave_protocol::{ServerId, Sha256};
+use repave_protocol::{Keys, ServerId, Sha256, Status, StatusExpected, verify};
 
 use crate::check::{self, Step};
+use crate::controller::{Lie, Mishap};
+use crate::faults::Fault;
 use crate::machine::{Machine, Shared};
+
+/// Longest time that an answer takes to arrive when it is slow.
+const DELAY_MS: u64 = 120_000;
+/// Most statuses that are on their way at one time; the eldest is lost.
+const LATE: usize = 8;
 
 /// The network of a machine. Every status goes to the address of the server that its key says.
 #[derive(Debug)]
@@ -16,32 +24,103 @@ pub struct Line {
     pub server: ServerId,
 }
 
-fn is_gone(machine: &Machine) -> Result<(), LinkError> {
-    let gone = LinkError { peer: "sim://".into(), reason: "power is gone".into() };
-    if machine.events.is_cut() { Err(gone) } else { Ok(()) }
+fn reset(reason: &str) -> LinkError {
+    LinkError { peer: "sim://controller".into(), reason: reason.into() }
 }
 
 fn is_reached(machine: &Machine) -> Result<(), LinkError> {
-    is_gone(machine)?;
+    if machine.events.is_cut() {
+        return Err(reset("power is gone"));
+    }
     if machine.controller.ca == machine.trusted_ca {
         return Ok(());
     }
-    Err(LinkError { peer: "sim://".into(), reason: "TLS: unknown issuer".into() })
+    Err(reset("TLS: unknown issuer"))
 }
 
 impl Line {
-    fn deliver(&self, machine: &mut Machine, bytes: &[u8]) {
-        match machine.controller.hear(bytes, self.server) {
-            Err(reason) => machine.watch.violated("I11", &format!("status refused: {reason}")),
+    /// A status leaves the server: every claim in it must be true now.
+    fn check(&self, machine: &mut Machine, bytes: &[u8]) -> Option<Status> {
+        let expected =
+            StatusExpected { pool: machine.controller.pool.clone(), server: self.server };
+        match verify::<Status>(bytes, Keys::Device(&self.server), &expected) {
+            Err(refusal) => {
+                machine.watch.violated("I11", &format!("status refused: {refusal}"));
+                None
+            }
             Ok(status) => {
-                let line =
-                    format!("status {} {:?} {:?}", status.sequence, status.side, status.standing);
-                let status = status.clone();
-                machine.events.note(&line);
+                let status = status.into_message();
+                let (sequence, side, standing) = (status.sequence, status.side, &status.standing);
+                machine.events.note(&format!("status {sequence} {side:?} {standing:?}"));
                 check::after(machine, &Step::Told { status: &status });
+                Some(status)
             }
         }
     }
+
+    /// A status arrives, or not; says whether it did.
+    fn carry(&self, machine: &mut Machine, bytes: &[u8], status: Status) -> bool {
+        let mangled = if machine.dice.strikes(Fault::StatusTruncated) {
+            bytes[..machine.dice.shape().below(bytes.len() as u64) as usize].to_vec()
+        } else if machine.dice.strikes(Fault::StatusCorrupt) {
+            corrupt(bytes, machine.dice.shape().draw())
+        } else {
+            bytes.to_vec()
+        };
+        if mangled != bytes {
+            machine.events.note("status: mangled on its way");
+            if machine.controller.hear(&mangled, self.server).is_ok() {
+                machine.watch.violated("I6", "a mangled status was believed");
+            }
+            return false;
+        }
+        if machine.dice.strikes(Fault::StatusLost) {
+            machine.events.note("status: lost");
+            return false;
+        }
+        arrive(machine, status.clone());
+        if machine.dice.strikes(Fault::StatusRepeated) {
+            machine.events.note("status: arrives twice");
+            if machine.controller.take(status).is_ok() {
+                machine.watch.violated("I7", "a repeated status was taken for another");
+            }
+        }
+        true
+    }
+}
+
+fn arrive(machine: &mut Machine, status: Status) {
+    if let Err(reason) = machine.controller.take(status) {
+        machine.events.note(&format!("status not taken: {reason}"));
+    }
+}
+
+fn arrive_late(machine: &mut Machine) {
+    for status in std::mem::take(&mut machine.late) {
+        machine.events.note("status: arrives late");
+        arrive(machine, status);
+    }
+}
+
+/// One character of the base64 payload becomes another.
+fn corrupt(bytes: &[u8], draw: u64) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 4 + draw as usize % (bytes.len() / 4);
+    bytes[middle] = if bytes[middle] == b'A' { b'B' } else { b'A' };
+    bytes
+}
+
+fn mishap(machine: &mut Machine) -> Option<Mishap> {
+    let mishaps = [
+        (Fault::ControllerRestarts, Mishap::Restart),
+        (Fault::ControllerForgets, Mishap::Forget),
+        (Fault::ControllerSecond, Mishap::Second),
+    ];
+    let struck = mishaps.into_iter().find(|(fault, _)| machine.dice.strikes(*fault));
+    let (_, mishap) = struck?;
+    machine.events.note(&format!("controller: {mishap:?}"));
+    machine.controller.befall(mishap);
+    Some(mishap)
 }
 
 impl Link for Line {
@@ -58,9 +137,29 @@ impl Link for Line {
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
         let machine = &mut *self.machine.borrow_mut();
         is_reached(machine)?;
-        self.deliver(machine, status);
+        if machine.events.fails("ask") {
+            return Err(reset("connection refused"));
+        }
+        let message = self.check(machine, status).ok_or_else(|| reset("401"))?;
+        if !self.carry(machine, status, message) {
+            return Err(reset("connection reset"));
+        }
+        arrive_late(machine);
+        if machine.dice.strikes(Fault::AnswerLies) {
+            let lie = machine.dice.shape().below(Lie::ALL.len() as u64);
+            machine.controller.lies.push_back(Lie::ALL[lie as usize]);
+        }
+        let mishap = mishap(machine);
         let lie = machine.controller.lies.front().copied();
-        let answer = machine.controller.answer();
+        let answer = machine.controller.answer(mishap);
+        if machine.dice.strikes(Fault::AnswerDelayed) {
+            let delay_ms = machine.dice.shape().below(DELAY_MS);
+            machine.events.sleep(delay_ms);
+        }
+        if mishap == Some(Mishap::Restart) || machine.dice.strikes(Fault::AnswerLost) {
+            machine.events.note("answer: lost");
+            return Err(reset("connection reset"));
+        }
         match lie {
             Some(lie) => machine.events.note(&format!("answer: a lie, {lie:?}")),
             None => machine.events.note("answer"),
@@ -70,8 +169,19 @@ impl Link for Line {
 
     fn tell(&mut self, status: Vec<u8>) {
         let machine = &mut *self.machine.borrow_mut();
-        if is_reached(machine).is_ok() {
-            self.deliver(machine, &status);
+        if is_reached(machine).is_err() {
+            return;
+        }
+        let Some(message) = self.check(machine, &status) else {
+            return;
+        };
+        if machine.dice.strikes(Fault::StatusLate) {
+            machine.events.note("status: late");
+            machine.late.push(message);
+            let surplus = machine.late.len().saturating_sub(LATE);
+            machine.late.drain(..surplus);
+        } else {
+            self.carry(machine, &status, message);
         }
     }
 
@@ -83,9 +193,7 @@ impl Link for Line {
         blob: &Sha256,
         limit_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        let machine = self.machine.borrow();
-        is_gone(&machine)?;
-        let bytes = machine.controller.blob(source, blob, 0, None)?;
+        let bytes = self.machine.borrow_mut().blob(source, blob, (0, None))?;
         if bytes.len() <= limit_bytes {
             return Ok(bytes);
         }
@@ -100,8 +208,6 @@ impl Link for Line {
         offset_bytes: u64,
         length_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        let machine = self.machine.borrow();
-        is_gone(&machine)?;
-        machine.controller.blob(source, blob, offset_bytes, Some(length_bytes))
+        self.machine.borrow_mut().blob(source, blob, (offset_bytes, Some(length_bytes)))
     }
 }

@@ -4,6 +4,7 @@ use repave_core::edges::{KexecImage, Power, PowerError};
 
 use crate::check::{self, Step};
 use crate::events::Fate;
+use crate::faults::Fault;
 use crate::machine::{Exit, Shared};
 
 /// The core's way out.
@@ -14,7 +15,9 @@ impl Switch {
     fn act(&mut self, operation: &'static str, exit: Option<Exit>) -> Result<(), PowerError> {
         let machine = &mut *self.0.borrow_mut();
         let broken = machine.broken_power.contains(&operation);
-        let fate = machine.events.effect(operation);
+        let fate = machine.effect(operation);
+        let fault = if operation == "reboot" { Fault::RebootFails } else { Fault::KexecFails };
+        let broken = broken || machine.dice.strikes(fault);
         if fate != Fate::Happens || broken {
             return Err(PowerError { operation, reason: "not permitted".into() });
         }

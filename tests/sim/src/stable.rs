@@ -6,7 +6,7 @@ use repave_core::gpt::Table;
 use repave_protocol::{Guid, Sha256};
 
 use crate::disk::Medium;
-use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp};
+use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp, is_zero};
 use crate::machine::Machine;
 
 /// How much of a target is compared.
@@ -25,13 +25,12 @@ pub(crate) enum Extent {
 }
 
 /// Every disk's table on stable storage, where there is one.
-fn tables(machine: &Machine) -> Vec<Option<Table>> {
-    let read = |medium: &Medium| Table::read(&mut medium.durable()).ok();
-    machine.media.iter().map(read).collect()
+fn tables(machine: &Machine) -> Vec<Option<Rc<Table>>> {
+    machine.media.iter().map(Medium::durable_table).collect()
 }
 
 /// Where a partition is: disk, first byte, size.
-fn find_in(tables: &[Option<Table>], guid: Guid) -> Option<(usize, u64, u64)> {
+fn find_in(tables: &[Option<Rc<Table>>], guid: Guid) -> Option<(usize, u64, u64)> {
     tables.iter().enumerate().find_map(|(disk, table)| {
         let table = table.as_ref()?;
         let entry = table.find(guid)?;
@@ -43,6 +42,13 @@ fn find_in(tables: &[Option<Table>], guid: Guid) -> Option<(usize, u64, u64)> {
 /// Where a partition is, by the table on stable storage: disk, first byte, size.
 pub fn find(machine: &Machine, guid: Guid) -> Option<(usize, u64, u64)> {
     find_in(&tables(machine), guid)
+}
+
+/// The partition that begins at that byte of a disk.
+pub(crate) fn starts_at(machine: &Machine, disk: usize, offset_bytes: u64) -> Option<Guid> {
+    let table = machine.media[disk].durable_table()?;
+    let first_lba = offset_bytes / table.block_bytes;
+    table.entries.iter().find(|entry| entry.first_lba == first_lba).map(|entry| entry.guid)
 }
 
 /// Says in what the image's partitions differ from what they must be.
@@ -78,6 +84,29 @@ pub(crate) fn equals_image(
     Ok(())
 }
 
+/// At the head of each partition, what every unsealing blanks, a repeated one too.
+const BLANKED_BYTES: usize = 128 * 1024;
+
+/// How many chunks of an image have to be fetched: those at the head of each partition, which are
+/// blanked, and of the others those that are not on stable storage.
+pub(crate) fn missing_chunks(machine: &Machine, image: &Image) -> usize {
+    let tables = tables(machine);
+    let missing_of = |(number, plain): (usize, &Vec<u8>)| {
+        let Some((disk, at, _)) = find_in(&tables, image.manifest.partitions[number].guid) else {
+            return plain.len().div_ceil(CHUNK_BYTES as usize);
+        };
+        let chunks = plain.chunks(CHUNK_BYTES as usize).enumerate();
+        let is_missing = |(place, chunk): &(usize, &[u8])| {
+            let from = at + (place * CHUNK_BYTES as usize) as u64;
+            let found = machine.media[disk].durable_bytes(from..from + chunk.len() as u64);
+            let is_blanked = place * (CHUNK_BYTES as usize) < BLANKED_BYTES;
+            *place == 0 || (!is_zero(chunk) && (is_blanked || found != *chunk))
+        };
+        chunks.filter(is_missing).count()
+    };
+    image.plain.iter().enumerate().map(missing_of).sum()
+}
+
 /// The bytes that a partition must have.
 fn wanted(
     machine: &Machine,
@@ -96,12 +125,14 @@ fn wanted(
         let from = wanted.len() - SETTINGS_BYTES as usize;
         wanted[from..].copy_from_slice(region);
     }
+    // Whether what a target writes itself is kept is between it and the disk.
     let own_writes = machine.watch.own_writes.iter();
     for (own_disk, offset_bytes, bytes) in own_writes.filter(|_| extent == Extent::AllAndItsOwn) {
         let place = offset_bytes.checked_sub(at).filter(|_| *own_disk == disk);
         let place = place.map(|place| place as usize);
         if let Some(part) = place.and_then(|place| wanted.get_mut(place..place + bytes.len())) {
-            part.copy_from_slice(bytes);
+            let end = offset_bytes + bytes.len() as u64;
+            part.copy_from_slice(&machine.media[disk].durable_bytes(*offset_bytes..end));
         }
     }
     wanted

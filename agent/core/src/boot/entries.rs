@@ -27,19 +27,9 @@ pub(super) struct TargetEntry {
 
 /// Default's own entry exists, and stands first; the target's, if there is one, last.
 pub fn ensure_default(firmware: &mut dyn Firmware, default: &Entry) -> Result<(), FirmwareError> {
-    let option = LoadOption {
-        description: DEFAULT_DESCRIPTION.into(),
-        partition_number: 1,
-        first_lba: default.first_lba,
-        blocks: default.blocks(),
-        partition: default.guid,
-        path: DEFAULT_PATH.into(),
-        options: String::new(),
-    };
     let known = ours(firmware)?;
-    let number = ensure(firmware, &known, &option)?;
     let target = find(&known, TARGET_DESCRIPTION);
-    ensure_order(firmware, number, target)
+    put_default_first(firmware, default, target)
 }
 
 /// The target's entry exists and says this; returns its number.
@@ -59,8 +49,36 @@ pub(super) fn ensure_target(
     };
     let known = ours(firmware)?;
     let number = ensure(firmware, &known, &option)?;
-    ensure_default(firmware, default)?;
+    put_default_first(firmware, default, Some(number))?;
     Ok(number)
+}
+
+/// Writes default's entry and the order. Whatever else carries one of our descriptions goes: some
+/// firmware copies entries, and one that could not be read was made a second time; unless they go
+/// again, there is no room left one day.
+fn put_default_first(
+    firmware: &mut dyn Firmware,
+    default: &Entry,
+    target: Option<u16>,
+) -> Result<(), FirmwareError> {
+    let option = LoadOption {
+        description: DEFAULT_DESCRIPTION.into(),
+        partition_number: 1,
+        first_lba: default.first_lba,
+        blocks: default.blocks(),
+        partition: default.guid,
+        path: DEFAULT_PATH.into(),
+        options: String::new(),
+    };
+    let known = ours(firmware)?;
+    let number = ensure(firmware, &known, &option)?;
+    let is_surplus = |other: &u16| *other != number && Some(*other) != target;
+    let surplus: Vec<u16> = known.iter().map(|(n, _)| *n).filter(is_surplus).collect();
+    ensure_order(firmware, (number, target), &surplus)?;
+    for number in surplus {
+        firmware.delete(&entry_name(number))?;
+    }
+    Ok(())
 }
 
 /// No BootNext leads into a target that is about to be written.
@@ -170,10 +188,11 @@ fn free_number(firmware: &mut dyn Firmware) -> Result<u16, FirmwareError> {
 
 fn ensure_order(
     firmware: &mut dyn Firmware,
-    default: u16,
-    target: Option<u16>,
+    (default, target): (u16, Option<u16>),
+    surplus: &[u16],
 ) -> Result<(), FirmwareError> {
-    let order = numbers_from_bytes(&firmware.read(BOOT_ORDER)?.unwrap_or_default());
+    let mut order = numbers_from_bytes(&firmware.read(BOOT_ORDER)?.unwrap_or_default());
+    order.retain(|number| !surplus.contains(number));
     let wanted = with_default_first(&order, default, target);
     persist(firmware, BOOT_ORDER, &numbers_to_bytes(&wanted))
 }

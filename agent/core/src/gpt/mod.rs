@@ -15,6 +15,7 @@ use repave_protocol::Guid;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::durable;
 use crate::edges::{DeviceError, Disk};
 use window::{Found, Window};
 
@@ -113,8 +114,7 @@ impl Rewrite {
     /// has to be told to read them again.
     pub fn write(&self, disk: &mut dyn Disk) -> Result<(), DeviceError> {
         for (offset_bytes, bytes) in &self.copies {
-            disk.write(*offset_bytes, bytes)?;
-            disk.flush()?;
+            durable::write(disk, *offset_bytes, bytes)?;
         }
         Ok(())
     }
@@ -174,6 +174,11 @@ impl Table {
     /// The entry of partition `guid`.
     pub fn find(&self, guid: Guid) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.guid == guid)
+    }
+
+    /// This table once a rewrite to `disk_guid` and `entries` is on the disk.
+    pub(crate) fn renamed(&self, disk_guid: Guid, entries: Vec<Entry>) -> Self {
+        Self { disk_guid, entries, health: Health { primary: true, backup: true }, ..self.clone() }
     }
 
     /// First block after the primary array.

@@ -14,6 +14,7 @@ pub use record::{
 };
 use slot::{SLOT_BYTES, encode, newest};
 
+use crate::durable;
 use crate::edges::{DeviceError, Disk};
 
 /// Where the agent's two slots begin, from the start of the state partition.
@@ -130,6 +131,5 @@ fn write(
     body: &[u8],
 ) -> Result<(), JournalError> {
     let bytes = slot::frame(sequence, body)?;
-    disk.write(slots_offset_bytes + sequence % 2 * SLOT_BYTES, &bytes)?;
-    Ok(disk.flush()?)
+    Ok(durable::write(disk, slots_offset_bytes + sequence % 2 * SLOT_BYTES, &bytes)?)
 }

@@ -5,6 +5,7 @@ use repave_protocol::Stage;
 
 use super::audit::{heads, held_back};
 use super::{Compared, Configured, Traveller};
+use crate::durable;
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::journal::{Journal, Seal};
@@ -112,8 +113,7 @@ fn take_head_away(plan: &Plan, on: &mut Traveller<'_, '_>) {
     };
     let disk = on.edges.disks[plan.disk].as_mut();
     let zeroes = vec![0; disk.facts().logical_block_bytes as usize];
-    let blanked = disk.write(extent.offset_bytes, &zeroes).and_then(|()| disk.flush());
-    if let Err(error) = blanked {
+    if let Err(error) = durable::write(disk, extent.offset_bytes, &zeroes) {
         log::error!("the head of an unsealed target stays: {error}");
     }
 }

@@ -6,6 +6,7 @@ use repave_protocol::Stage;
 
 use super::{Compared, Traveller};
 use crate::boot::forget_target;
+use crate::durable;
 use crate::edges::{DeviceError, Disk, Workers};
 use crate::failure::Failure;
 use crate::journal::Purposing;
@@ -67,8 +68,7 @@ pub(crate) fn blank(head: &Head, disk: &mut dyn Disk) -> Result<(), DeviceError>
     // ones, or keep a boot sector and lose what follows it. An ESP that can be mounted would then
     // stand before a target without its root.
     for length in [block_bytes, zeroes.len()] {
-        disk.write(head.offset_bytes, &zeroes[..length])?;
-        disk.flush()?;
+        durable::write(disk, head.offset_bytes, &zeroes[..length])?;
     }
     Ok(())
 }

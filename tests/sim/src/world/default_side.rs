@@ -1,0 +1,123 @@
+//! The default side of a world: coming home, and a round of the agent. A panic ends a life, and the
+//! life after it is told, as PID 1 does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use repave_core::agent::{Agent, Character, Round};
+use repave_core::edges::{Edges, Host};
+use repave_core::home::Home;
+use repave_core::watchdog::TIMEOUT_S;
+use repave_protocol::{Nonce, ServerId, SigningKey};
+
+use super::{PATIENCE_MS, PAUSE_MS, Place, World};
+use crate::configurator::Files;
+use crate::crew::Hands;
+use crate::disk::Drive;
+use crate::events::PANIC;
+use crate::firmware::Variables;
+use crate::host::Clock;
+use crate::power::Switch;
+use crate::watchdog::Timer;
+
+impl World {
+    /// A stretch of the agent's life. A panic ends it.
+    pub(super) fn life(&mut self, stretch: impl FnOnce(&mut Self) -> Place) -> Place {
+        match catch_unwind(AssertUnwindSafe(|| stretch(self))) {
+            Ok(place) => place,
+            Err(panic) => {
+                if panic.downcast_ref::<String>().map(String::as_str) != Some(PANIC) {
+                    let what = panic.downcast_ref::<String>().cloned();
+                    let what = what.or(panic.downcast_ref::<&str>().map(|&text| text.into()));
+                    let found = format!("the agent panicked: {}", what.unwrap_or_default());
+                    self.machine.borrow_mut().watch.violated("I9", &found);
+                }
+                self.has_panicked = true;
+                self.pause(PAUSE_MS);
+                Place::Entering
+            }
+        }
+    }
+
+    pub(super) fn enter(&mut self) -> Place {
+        let mut disks = Drive::all(&self.machine);
+        let mut firmware = Variables(Rc::clone(&self.machine));
+        let mut host = Clock(Rc::clone(&self.machine));
+        let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
+            Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
+        });
+        // As PID 1 does before it comes home.
+        self.machine.borrow_mut().watchdog_s = Some(TIMEOUT_S);
+        let mut home = match entered {
+            Ok(home) => home,
+            Err(failure) => return self.not_home("not at home", &failure.chain()),
+        };
+        let (burned, root_key, pool) = {
+            let controller = &self.machine.borrow().controller;
+            (controller.burned_trust(), controller.root_key(), controller.pool.clone())
+        };
+        let disk = disks[home.default.disk].as_mut();
+        let trust = match home.trust(&burned, root_key, &pool, disk) {
+            Ok(trust) => trust,
+            Err(failure) => return self.not_home("no trust", &failure.chain()),
+        };
+        self.machine.borrow_mut().trusted_ca.clone_from(&trust.message().ca_pem);
+        let character = Character {
+            pool,
+            controllers: vec!["https://sim".into()],
+            root_key,
+            join_token: None,
+            architecture: self.spec.architecture.clone(),
+            patience_ms: PATIENCE_MS,
+        };
+        let boot = Nonce::from_random(host.entropy());
+        let mut agent = Agent::new(character, trust, home, boot);
+        if std::mem::take(&mut self.has_panicked) {
+            agent.confess(PANIC);
+        }
+        Place::Default(Box::new(agent))
+    }
+
+    fn not_home(&self, what: &str, why: &str) -> Place {
+        self.machine.borrow_mut().events.note(&format!("{what}: {why}"));
+        self.pause(PAUSE_MS);
+        Place::Entering
+    }
+
+    pub(super) fn round(&self, mut agent: Box<Agent>) -> Place {
+        let mut edges = Edges {
+            disks: Drive::all(&self.machine),
+            firmware: &mut Variables(Rc::clone(&self.machine)),
+            link: &mut self.line(self.server()),
+            crew: &mut Hands(Rc::clone(&self.machine)),
+            configurator: &mut Files(Rc::clone(&self.machine)),
+            power: &mut Switch(Rc::clone(&self.machine)),
+            watchdog: &mut Timer(Rc::clone(&self.machine)),
+            host: &mut Clock(Rc::clone(&self.machine)),
+        };
+        match agent.round(&mut edges) {
+            Ok(Round::Left) => return Place::Off,
+            Ok(Round::Again(pause_ms)) => self.pause(pause_ms),
+            Err(failure) => {
+                let line = format!("round failed: {}", failure.chain());
+                self.machine.borrow_mut().events.note(&line);
+                self.pause(PAUSE_MS);
+            }
+        }
+        Place::Default(agent)
+    }
+
+    /// Who the server is, by the key on its stable storage.
+    pub fn server(&self) -> ServerId {
+        let machine = self.machine.borrow();
+        let seed = machine.watch.record.as_ref().map_or([0; 32], |r| *r.device_seed.expose());
+        match self.server.get() {
+            Some((known, server)) if known == seed => server,
+            _ => {
+                let server = ServerId::of(&SigningKey::from_seed(&seed).public());
+                self.server.set(Some((seed, server)));
+                server
+            }
+        }
+    }
+}
