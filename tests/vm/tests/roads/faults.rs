@@ -6,8 +6,9 @@ use repave_controller_stub::{Action, Fault, Scenario, Target};
 use repave_protocol::{Order, Purpose, Settings, SettingsFile, Stage};
 use repave_vm::{Lab, Server, TargetImage, say, stage};
 
-/// Requests that pass before the library falls silent: some chunks are on the disk by then.
-const BLOBS_BEFORE: u32 = 16;
+/// Requests that pass before the library falls silent: what describes the image, and some for chunks,
+/// up to eight of them each.
+const BLOBS_BEFORE: u32 = 9;
 const FOR_EVER_MS: u64 = 3_600_000;
 const DEFAULT: &str = "Repave default";
 
