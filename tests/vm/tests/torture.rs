@@ -22,7 +22,7 @@ const CUTS: [(usize, Phase, Fate); 6] = [
     (2, Phase::Unseal, Fate::Torn),
     (0, Phase::Seal, Fate::Lost),
     (1, Phase::Arm, Fate::Kept),
-    (2, Phase::Target, Fate::Torn),
+    (2, Phase::Leave, Fate::Torn),
 ];
 
 fn cut(campaign: &Campaign, site: &Site, number: usize, roads: &[Recording]) -> Result<Line> {
