@@ -29,7 +29,7 @@ pub(super) struct TargetEntry {
 pub fn ensure_default(firmware: &mut dyn Firmware, default: &Entry) -> Result<(), FirmwareError> {
     let known = ours(firmware)?;
     let target = find(&known, TARGET_DESCRIPTION);
-    put_default_first(firmware, default, target)
+    put_default_first(firmware, &known, default, target)
 }
 
 /// The target's entry exists and says this; returns its number.
@@ -49,7 +49,7 @@ pub(super) fn ensure_target(
     };
     let known = ours(firmware)?;
     let number = ensure(firmware, &known, &option)?;
-    put_default_first(firmware, default, Some(number))?;
+    put_default_first(firmware, &known, default, Some(number))?;
     Ok(number)
 }
 
@@ -58,6 +58,7 @@ pub(super) fn ensure_target(
 /// again, there is no room left one day.
 fn put_default_first(
     firmware: &mut dyn Firmware,
+    known: &[(u16, String)],
     default: &Entry,
     target: Option<u16>,
 ) -> Result<(), FirmwareError> {
@@ -70,8 +71,7 @@ fn put_default_first(
         path: DEFAULT_PATH.into(),
         options: String::new(),
     };
-    let known = ours(firmware)?;
-    let number = ensure(firmware, &known, &option)?;
+    let number = ensure(firmware, known, &option)?;
     let is_surplus = |other: &u16| *other != number && Some(*other) != target;
     let surplus: Vec<u16> = known.iter().map(|(n, _)| *n).filter(is_surplus).collect();
     ensure_order(firmware, (number, target), &surplus)?;
@@ -199,36 +199,8 @@ fn ensure_order(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use super::super::variables::Variables;
     use super::*;
-
-    /// A firmware that does what it is asked.
-    struct Variables(BTreeMap<String, Vec<u8>>);
-
-    impl Firmware for Variables {
-        fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
-            Ok(self.0.keys().cloned().collect())
-        }
-
-        fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
-            Ok(self.0.get(name).cloned())
-        }
-
-        fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError> {
-            self.0.insert(name.into(), value.into());
-            Ok(())
-        }
-
-        fn delete(&mut self, name: &str) -> Result<(), FirmwareError> {
-            self.0.remove(name);
-            Ok(())
-        }
-
-        fn loader_partition(&mut self) -> Option<Guid> {
-            None
-        }
-    }
 
     fn target() -> Vec<u8> {
         LoadOption {
@@ -246,7 +218,7 @@ mod tests {
     #[test]
     fn a_variable_with_another_name_is_no_boot_entry() {
         let check = |name: &str, expected: &[u16]| {
-            let mut firmware = Variables(BTreeMap::from([(name.to_owned(), target())]));
+            let mut firmware = Variables::of([(name.to_owned(), target())]);
             let numbers: Vec<u16> =
                 ours(&mut firmware).unwrap().into_iter().map(|(number, _)| number).collect();
             assert_eq!(numbers, expected, "{name}");
@@ -260,11 +232,14 @@ mod tests {
     #[test]
     fn only_a_boot_next_that_leads_into_the_target_is_forgotten() {
         let check = |entry: Option<u16>, next: &[u8], is_forgotten| {
-            let mut variables = BTreeMap::from([(BOOT_NEXT.to_owned(), next.to_vec())]);
-            variables.extend(entry.map(|number| (entry_name(number), target())));
-            let mut firmware = Variables(variables);
+            let mut firmware = Variables::of([(BOOT_NEXT.to_owned(), next.to_vec())]);
+            firmware.values.extend(entry.map(|number| (entry_name(number), target())));
             forget_target(&mut firmware).unwrap();
-            assert_eq!(!firmware.0.contains_key(BOOT_NEXT), is_forgotten, "{entry:?} {next:?}");
+            assert_eq!(
+                !firmware.values.contains_key(BOOT_NEXT),
+                is_forgotten,
+                "{entry:?} {next:?}"
+            );
         };
         check(Some(5), &[5, 0], true);
         check(Some(5), &[6, 0], false);

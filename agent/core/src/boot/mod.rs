@@ -4,6 +4,8 @@
 mod entries;
 mod firmware;
 mod kexec;
+#[cfg(test)]
+mod variables;
 mod way_home;
 
 use repave_protocol::BootMethod;

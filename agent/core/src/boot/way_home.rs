@@ -51,37 +51,8 @@ mod tests {
     use repave_image::{DEFAULT_PARTITION, ESP_TYPE};
     use repave_protocol::Guid;
 
+    use super::super::variables::Variables;
     use super::*;
-
-    /// Variables, and how often the firmware was called for anything.
-    #[derive(Default)]
-    struct Variables(BTreeMap<String, Vec<u8>>, u32);
-
-    impl Firmware for Variables {
-        fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
-            self.1 += 1;
-            Ok(self.0.keys().cloned().collect())
-        }
-
-        fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
-            self.1 += 1;
-            Ok(self.0.get(name).cloned())
-        }
-
-        fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError> {
-            self.0.insert(name.into(), value.into());
-            Ok(())
-        }
-
-        fn delete(&mut self, name: &str) -> Result<(), FirmwareError> {
-            self.0.remove(name);
-            Ok(())
-        }
-
-        fn loader_partition(&mut self) -> Option<Guid> {
-            None
-        }
-    }
 
     fn default() -> Entry {
         Entry {
@@ -102,9 +73,9 @@ mod tests {
         changed: bool,
         order: &[u8],
     ) {
-        meddle(&mut variables.0);
+        meddle(&mut variables.values);
         assert_eq!(WayHome::new(variables, default()).keep(), Ok(changed));
-        assert_eq!(variables.0["BootOrder"], order);
+        assert_eq!(variables.values["BootOrder"], order);
     }
 
     #[test]
@@ -125,7 +96,7 @@ mod tests {
             put(all, &[5, 0]);
         };
         check(&mut variables, delete, true, &[0, 0, 5, 0]);
-        assert!(variables.0.contains_key("Boot0000"));
+        assert!(variables.values.contains_key("Boot0000"));
     }
 
     #[test]
@@ -135,11 +106,11 @@ mod tests {
         way.keep().unwrap();
         way.keep().unwrap();
         drop(way);
-        let before = variables.1;
+        let before = variables.reads;
         let mut way = WayHome::new(&mut variables, default());
         way.right = Some(vec![0, 0]);
         way.keep().unwrap();
         drop(way);
-        assert_eq!(variables.1, before + 1);
+        assert_eq!(variables.reads, before + 1);
     }
 }
