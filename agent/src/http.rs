@@ -35,15 +35,23 @@ pub trait Http: Send + Sync {
         lengths: &[usize],
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), LinkError> {
-        let mut offset_bytes = offset_bytes;
-        let mut piece = Vec::new();
-        for length in lengths {
-            piece.resize(*length, 0);
-            self.get_range(url, offset_bytes, &mut piece)?;
-            each(&piece);
-            offset_bytes += *length as u64;
-        }
-        Ok(())
+        one_by_one(self, url, offset_bytes, lengths, each)
+    }
+    /// Gets a whole blob of at most `limit_bytes` from a source.
+    fn blob(&self, source: &str, blob: &Sha256, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
+        self.get(&blob_url(source, blob), limit_bytes)
+    }
+    /// Gets `length_bytes` of a blob from a source.
+    fn blob_range(
+        &self,
+        source: &str,
+        blob: &Sha256,
+        offset_bytes: u64,
+        length_bytes: usize,
+    ) -> Result<Vec<u8>, LinkError> {
+        let mut bytes = vec![0; length_bytes];
+        self.get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
+        Ok(bytes)
     }
     /// Pins other CAs for the requests to come; after an error it is those of before.
     fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa>;
@@ -81,6 +89,24 @@ impl Http for Client {
     fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa> {
         self.pin(ca_pem.as_bytes()).map_err(|error| BadCa { reason: chain(&error) })
     }
+}
+
+/// Gets pieces with a request each.
+pub(crate) fn one_by_one<H: Http + ?Sized>(
+    http: &H,
+    url: &str,
+    mut offset_bytes: u64,
+    lengths: &[usize],
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<(), LinkError> {
+    let mut piece = Vec::new();
+    for length in lengths {
+        piece.resize(*length, 0);
+        http.get_range(url, offset_bytes, &mut piece)?;
+        each(&piece);
+        offset_bytes += *length as u64;
+    }
+    Ok(())
 }
 
 /// The error and its causes, in one line.

@@ -14,7 +14,7 @@ use repave_core::edges::{BadCa, Link, LinkError};
 use repave_protocol::{ServerId, Sha256, limits};
 use rustix::rand::{GetRandomFlags, getrandom};
 
-use crate::http::{Http, blob_url};
+use crate::http::Http;
 use queue::Queue;
 
 /// Longest wait for the answer to a question: a controller's long poll and the way there.
@@ -86,7 +86,7 @@ impl Link for ControlLink {
         blob: &Sha256,
         limit_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        self.controllers.http.get(&blob_url(source, blob), limit_bytes)
+        self.controllers.http.blob(source, blob, limit_bytes)
     }
 
     fn blob_range(
@@ -96,9 +96,7 @@ impl Link for ControlLink {
         offset_bytes: u64,
         length_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        let mut bytes = vec![0; length_bytes];
-        self.controllers.http.get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
-        Ok(bytes)
+        self.controllers.http.blob_range(source, blob, offset_bytes, length_bytes)
     }
 }
 

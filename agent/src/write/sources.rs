@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use repave_core::edges::{BadCa, Link, LinkError};
 use repave_protocol::Sha256;
 
-use crate::http::{Http, blob_url};
+use crate::http::{Http, one_by_one};
 use crate::https::{Client, Timeouts};
 
 /// Folders and web servers.
@@ -93,26 +93,14 @@ impl Http for Sources {
         lengths: &[usize],
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), LinkError> {
+        if path_of(url).is_some() {
+            return one_by_one(self, url, offset_bytes, lengths, each);
+        }
         let counted = &mut |piece: &[u8]| {
             self.count(piece.len());
             each(piece);
         };
-        match path_of(url) {
-            None => Http::get_pieces(&self.client, url, offset_bytes, lengths, counted),
-            Some(path) => {
-                let file = File::open(path).map_err(|error| fail(path, &error))?;
-                let mut offset_bytes = offset_bytes;
-                let mut piece = Vec::new();
-                for length in lengths {
-                    piece.resize(*length, 0);
-                    let read = file.read_exact_at(&mut piece, offset_bytes);
-                    read.map_err(|error| fail(path, &error))?;
-                    counted(&piece);
-                    offset_bytes += *length as u64;
-                }
-                Ok(())
-            }
-        }
+        Http::get_pieces(&self.client, url, offset_bytes, lengths, counted)
     }
 
     fn trust_ca(&self, _: &str) -> Result<(), BadCa> {
@@ -158,7 +146,7 @@ impl Link for LibraryLink {
         blob: &Sha256,
         limit_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        self.0.get(&blob_url(source, blob), limit_bytes)
+        self.0.blob(source, blob, limit_bytes)
     }
 
     fn blob_range(
@@ -168,8 +156,6 @@ impl Link for LibraryLink {
         offset_bytes: u64,
         length_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
-        let mut bytes = vec![0; length_bytes];
-        self.0.get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
-        Ok(bytes)
+        self.0.blob_range(source, blob, offset_bytes, length_bytes)
     }
 }
