@@ -58,6 +58,7 @@ check: deps ## Format, lints, docs, floors, licences
 	cargo run --locked --quiet -p repave-house
 	bash -n initramfs/*.sh kernel-config/*.sh tests/targets/*.sh tests/fuzz/*.sh controller/tests/common/*.sh \
 	    agent/benches/*/*.sh tests/sim/*.sh
+	for mutant in tests/sim/mutants/*.patch; do patch --quiet --dry-run --strip=1 <$$mutant || exit 1; done
 
 test: image targets ## Unit, golden, hostile, simulator and VM tests
 	initramfs/check-reproducible.sh $(BUILD)/repave-agent $(BUILD)/vmlinuz
