@@ -22,7 +22,6 @@
 use std::time::Duration;
 
 pub mod accel;
-pub mod chance;
 pub mod console;
 pub mod disk;
 pub mod namespace;

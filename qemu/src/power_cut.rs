@@ -11,8 +11,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use crate::chance::Chance;
 use crate::write_log::{Action, Entry};
+use repave_chance::Chance;
 
 /// What becomes of the writes after the last flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use repave_chance::Chance;
 use repave_qemu::HANG_GUARD;
-use repave_qemu::chance::Chance;
 use repave_qemu::console::WaitError;
 use repave_qemu::disk::{BlockSize, Bus, Disk};
 use repave_qemu::net::Nic;

@@ -8,13 +8,14 @@ use anyhow::Result;
 
 /// The one crate that may hold unsafe code.
 const UNSAFE_CRATE: &str = "agent/sys";
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "protocol",
     "image",
     "agent",
     "controller",
     "controller-stub",
     "qemu",
+    "tests/chance",
     "tests/fuzz",
     "tests/house",
     "tests/sim",

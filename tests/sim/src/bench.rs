@@ -5,9 +5,9 @@ use repave_core::gpt::{Entry, Table};
 use repave_image::{DEFAULT_PARTITION, ESP_TYPE, STATE_PARTITION, STATE_TYPE};
 use repave_protocol::Guid;
 
-use crate::chance::Chance;
 use crate::disk::{DiskSpec, Medium};
 use crate::image::esp_bytes;
+use repave_chance::Chance;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// Size of the image that is burned; disks are larger, so that its backup table is misplaced.

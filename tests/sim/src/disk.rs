@@ -11,8 +11,8 @@ use repave_core::edges::{DeviceError, Disk};
 use repave_core::gpt::Table;
 use repave_protocol::Disk as Facts;
 
-use crate::chance::Chance;
 use crate::machine::Shared;
+use repave_chance::Chance;
 
 const PAGE_BYTES: usize = 4096;
 /// At either end of a disk, where a copy of its table is.

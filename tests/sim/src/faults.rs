@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::chance::Chance;
+use repave_chance::Chance;
 
 /// Rates count in this many occasions.
 const OCCASIONS: u64 = 10_000;

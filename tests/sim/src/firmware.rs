@@ -8,13 +8,13 @@ use repave_core::efi::{LoadOption, entry_name, numbers_from_bytes, numbers_to_by
 use repave_image::ESP_TYPE;
 use repave_protocol::Guid;
 
-use crate::chance::Chance;
 use crate::check::{self, Step};
 use crate::disk::Medium;
 use crate::events::Fate;
 use crate::faults::{Dice, Fault};
 use crate::image::is_mountable_esp;
 use crate::machine::Shared;
+use repave_chance::Chance;
 
 /// The ways in which a firmware disappoints.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use repave_image::{
 };
 use repave_protocol::{Guid, ImageReference, ImageSignature, PublicKey, Sha256, SigningKey, seal};
 
-use crate::chance::Chance;
+use repave_chance::Chance;
 
 /// Size of a chunk: the smallest that an image may have.
 pub const CHUNK_BYTES: u32 = 64 * 1024;

@@ -7,7 +7,6 @@
 
 mod bench;
 pub mod campaign;
-pub mod chance;
 pub mod check;
 pub mod configurator;
 pub mod controller;

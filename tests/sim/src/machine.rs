@@ -8,13 +8,13 @@ use std::rc::Rc;
 use repave_core::edges::{DeviceError, KexecImage, LinkError};
 use repave_protocol::{Sha256, Side, Status};
 
-use crate::chance::Chance;
 use crate::check::{self, Step, Watch};
 use crate::controller::{Controller, SourceFault};
 use crate::disk::{Medium, Unflushed};
 use crate::events::{Events, Fate};
 use crate::faults::{Dice, Fault};
 use crate::firmware::{Nvram, Started};
+use repave_chance::Chance;
 
 /// A machine as its edges hold it.
 pub type Shared = Rc<RefCell<Machine>>;

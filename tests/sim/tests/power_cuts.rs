@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
+use repave_chance::Chance;
 use repave_protocol::Generation;
-use repave_sim::chance::Chance;
 use repave_sim::check::i9_controller_knows;
 use repave_sim::{ImageSpec, Spec, World};
 

@@ -5,7 +5,7 @@
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use repave_qemu::chance::Chance;
+use repave_chance::Chance;
 use repave_qemu::power_cut::Fate;
 use repave_vm::build_folder;
 use repave_vm::torture::campaign::{Campaign, within};

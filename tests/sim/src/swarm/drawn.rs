@@ -5,11 +5,11 @@ use std::rc::Rc;
 use repave_image::Reports;
 use repave_protocol::Order;
 
-use crate::chance::Chance;
 use crate::disk::DiskSpec;
 use crate::faults::Mix;
 use crate::image::{Image, ImageSpec};
 use crate::world::{Spec, World};
+use repave_chance::Chance;
 
 /// The serial number of a server's `number`th disk.
 pub(super) fn serial(number: usize) -> String {

@@ -11,11 +11,11 @@ use std::rc::Rc;
 use repave_image::Reports;
 use repave_protocol::{BootMethod, DiskSelector, Generation, Order};
 
-use crate::chance::Chance;
 use crate::check::{Violation, i9_controller_knows};
 use crate::faults::Fault;
 use crate::image::Image;
 use crate::world::World;
+use repave_chance::Chance;
 
 /// Steps while faults may strike.
 const CHAOS_STEPS: u64 = 40;

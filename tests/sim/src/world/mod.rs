@@ -17,7 +17,6 @@ use repave_protocol::{
 };
 
 use crate::bench::{MIB, burn};
-use crate::chance::Chance;
 use crate::check::{self, Violation, Watch};
 use crate::controller::{Controller, SOURCES};
 use crate::disk::{DiskSpec, Medium, Unflushed};
@@ -28,6 +27,7 @@ use crate::image::{Image, ImageSpec};
 use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
 use crate::stable::find;
+use repave_chance::Chance;
 
 /// Steps after which something that should have happened will not.
 const STEPS: usize = 300;
@@ -140,9 +140,13 @@ impl World {
             exit: None,
             side: Side::Default,
         };
-        let machine = Rc::new(RefCell::new(machine));
+        Self::around(machine, spec)
+    }
+
+    /// A machine with power off.
+    fn around(machine: Machine, spec: Spec) -> Self {
         Self {
-            machine,
+            machine: Rc::new(RefCell::new(machine)),
             spec,
             place: Place::Off,
             latest: None,
@@ -280,16 +284,7 @@ impl World {
     /// Another world that is like this one would be if its plug were pulled now, with a life of
     /// its own from here on.
     pub fn fork(&self) -> Self {
-        let machine = Rc::new(RefCell::new(self.machine.borrow().clone()));
-        let spec = self.spec.clone();
-        let mut fork = Self {
-            machine,
-            spec,
-            place: Place::Off,
-            latest: None,
-            has_panicked: false,
-            server: Cell::default(),
-        };
+        let mut fork = Self::around(self.machine.borrow().clone(), self.spec.clone());
         fork.pull_plug();
         fork
     }

@@ -5,11 +5,11 @@ use repave_core::journal::{Journal, Place as JournalPlace, Record};
 
 use super::{Place, World};
 use crate::bench::{BURNED_BYTES, Bench, MIB};
-use crate::chance::Chance;
 use crate::check::{self, Violation};
 use crate::configurator::file_in;
 use crate::image::{Image, SETTINGS_BYTES, esp_bytes};
 use crate::stable::find;
+use repave_chance::Chance;
 
 impl World {
     /// The bytes of a file in the target whose image this is.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use repave_chance::Chance;
 use repave_protocol::{ImageReference, Sha256};
-use repave_qemu::chance::Chance;
 use repave_qemu::disk::Disk;
 use repave_qemu::power_cut::Fate;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use repave_chance::Chance;
 use repave_protocol::Guid;
-use repave_qemu::chance::Chance;
 use repave_qemu::disk::Disk;
 
 use crate::made::TargetImage;

@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use repave_chance::Chance;
 use repave_protocol::{Generation, ImageReference, Sha256};
-use repave_qemu::chance::Chance;
 use repave_qemu::disk::Disk;
 use repave_qemu::power_cut::{Fate, apply, survivors};
 use repave_qemu::write_log::{Action, Entry, parse};
