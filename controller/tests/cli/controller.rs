@@ -16,6 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
+use crate::command::check;
+
 /// The operator's token.
 pub(crate) const TOKEN: &str = "rpv_alice_5ec2e7";
 
@@ -153,17 +155,6 @@ impl Controller {
     pub(crate) fn done(mut self) {
         self.thread.take().unwrap().join().expect("the requests are those that were expected");
     }
-}
-
-/// Runs a command; checks its exit code and a part of what it prints there.
-pub(crate) fn check(mut command: Command, code: i32, printed: &str) -> String {
-    let output = command.output().unwrap();
-    let (out, errors) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
-    let (out, errors) = (out.unwrap(), errors.unwrap());
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {out}{errors}");
-    let text = if code == 0 { out } else { errors };
-    assert!(text.contains(printed), "{command:?}: {text}");
-    text
 }
 
 fn serve(listener: &TcpListener, tls: &Arc<ServerConfig>, exchange: &Exchange) {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/command.rs"]
+mod command;
 mod controller;
 mod image;
 mod offline;
@@ -18,16 +20,9 @@ const BOOT: &str = r#"{"server_type":"web","reports":"none",
 
 /// Runs `repave` in `folder`; checks its exit code and a part of what it prints there.
 fn check(folder: &Path, arguments: &[&str], code: i32, printed: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_repave"))
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let bytes = if code == 0 { output.stdout } else { output.stderr };
-    let text = String::from_utf8(bytes).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-    assert!(text.contains(printed), "{arguments:?}: {text}");
-    text
+    let mut command = Command::new(env!("CARGO_BIN_EXE_repave"));
+    command.args(arguments).current_dir(folder);
+    command::check(command, code, printed)
 }
 
 #[test]

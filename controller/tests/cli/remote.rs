@@ -11,7 +11,8 @@ use repave_protocol::Stage;
 use serde_json::{Value, json};
 
 use crate::POLICY;
-use crate::controller::{Controller, Exchange, check};
+use crate::command::check;
+use crate::controller::{Controller, Exchange};
 
 const ID: &str = "3fa2c1d09e8b7a6f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7";
 

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../common/command.rs"]
+mod command;
 #[path = "../common/registry.rs"]
 mod registry;
 
@@ -69,17 +71,13 @@ impl Bench {
     }
 
     fn check_as(&self, auth: &str, arguments: &[&str], code: i32, printed: &str) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_repave"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_repave"));
+        command
             .args(arguments)
             .current_dir(self.folder.path())
             .env("REPAVE_REGISTRY_CA", self.registry.file("ca.crt"))
-            .env("REPAVE_REGISTRY_AUTH", self.registry.file(auth))
-            .output()
-            .unwrap();
-        let bytes = if code == 0 { output.stdout } else { output.stderr };
-        let text = String::from_utf8(bytes).unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert!(text.contains(printed), "{arguments:?}: {text}");
+            .env("REPAVE_REGISTRY_AUTH", self.registry.file(auth));
+        let text = command::check(command, code, printed);
         assert!(!text.contains(PASSWORD), "{arguments:?}: {text}");
         text
     }
