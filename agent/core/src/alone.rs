@@ -5,7 +5,8 @@ use thiserror::Error;
 
 use crate::edges::{DeviceError, Disk, Host, Link, Workers};
 use crate::image::{ImageError, TrustedImage};
-use crate::plan::{Head, Place, PlanError};
+use crate::plan::{Place, PlanError};
+use crate::road::blank;
 use crate::transfer::{
     Hands, Held, Mirrors, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
 };
@@ -123,18 +124,13 @@ impl Writing<'_, '_, '_> {
 
     /// Blanks every head, and writes the table: what a cut leaves then does not look whole.
     fn unseal(&mut self, held: &mut Held) -> Result<(), AloneError> {
-        let new = self.place.extents.iter().map(|extent| Head {
-            disk: 0,
-            offset_bytes: extent.offset_bytes,
-            size_bytes: extent.size_bytes,
-        });
+        let new = self.place.extents.iter().map(|extent| extent.head(0));
         for head in self.place.old_heads.iter().copied().chain(new) {
-            self.disk.write(head.offset_bytes, &vec![0; head.blanked_bytes() as usize])?;
+            blank(&head, self.disk)?;
             for chunk in head.chunks_under(&self.place.extents, self.image.manifest()) {
                 held.remove(chunk);
             }
         }
-        self.disk.flush()?;
         if let Some(rewrite) = &self.place.rewrite {
             rewrite.write(self.disk)?;
         }

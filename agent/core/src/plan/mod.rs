@@ -126,6 +126,13 @@ pub struct Extent {
     pub first_chunk: u64,
 }
 
+impl Extent {
+    /// Its head, on this disk.
+    pub(crate) const fn head(&self, disk: usize) -> Head {
+        Head { disk, offset_bytes: self.offset_bytes, size_bytes: self.size_bytes }
+    }
+}
+
 /// A purposing, decided. Private fields: only [`Plan::make`] makes one, and it needs the proof
 /// that the directive was verified.
 #[derive(Clone, Debug)]
@@ -233,8 +240,7 @@ impl Plan {
 
     /// Where a partition of the image has its head; `None` if there is no such partition.
     pub(crate) fn head_of(&self, partition: usize) -> Option<Head> {
-        let Extent { offset_bytes, size_bytes, .. } = *self.extents.get(partition)?;
-        Some(Head { disk: self.disk, offset_bytes, size_bytes })
+        self.extents.get(partition).map(|extent| extent.head(self.disk))
     }
 
     /// The image's chunks whose bytes are lost when a head is blanked, whosever it is.
