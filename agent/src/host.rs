@@ -1,19 +1,19 @@
 //! Facts about the running system, time and chance.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use repave_core::edges::{DeviceError, Host};
-use repave_protocol::{Digester, Inventory, Sha256};
-use repave_sys::AlignedBuffer;
+use repave_core::edges::{DeviceError, Host, Logs};
+use repave_protocol::{Digester, Inventory, Sha256, limits};
+use repave_sys::{AlignedBuffer, kernel_log};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
 use crate::disk::OpenDisk;
-use crate::inventory;
+use crate::{console, inventory};
 
 /// Piece in which the default partition is read.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -27,7 +27,15 @@ pub struct RunningHost {
     default_disk: Option<String>,
     default_partition: Option<Partition>,
     /// Made when the digest is first asked for.
-    digest: Option<Arc<OnceLock<Sha256>>>,
+    digest: Option<Arc<Digest>>,
+}
+
+/// A digest that a thread works out.
+#[derive(Default)]
+struct Digest {
+    /// Set once reading has ended, with or without it.
+    outcome: Mutex<Option<Option<Sha256>>>,
+    has_ended: Condvar,
 }
 
 /// A range of a disk.
@@ -86,24 +94,51 @@ impl Host for RunningHost {
         inventory
     }
 
-    fn default_partition(&mut self) -> Option<Sha256> {
-        if let Some(digest) = &self.digest {
-            return digest.get().copied();
+    fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
+        if let Some(partition) = self.default_partition.take() {
+            self.digest = Some(digest_of(partition));
         }
-        let partition = self.default_partition.take()?;
-        let digest = Arc::new(OnceLock::new());
-        self.digest = Some(Arc::clone(&digest));
-        let thread = thread::Builder::new().name("default digest".into());
-        let spawned = thread.spawn(move || match partition.digest() {
-            Ok(value) => {
-                let _ = digest.set(value);
-            }
-            Err(error) => log::warn!("{error}; the default partition has no digest"),
+        self.digest.as_ref()?.wait(Duration::from_millis(wait_ms))
+    }
+
+    fn logs(&mut self) -> Logs {
+        let kernel = kernel_log(limits::LOG_BYTES as u16).unwrap_or_else(|error| {
+            // In its place, so that nobody takes the silence for the kernel's.
+            format!("the kernel's log cannot be read: {error}").into_bytes()
         });
-        if let Err(error) = spawned {
-            log::warn!("no thread for the default partition's digest: {error}");
-        }
-        None
+        Logs { agent: console::last_lines(), kernel }
+    }
+}
+
+/// Begins to read a partition in the background.
+fn digest_of(partition: Partition) -> Arc<Digest> {
+    let digest = Arc::new(Digest::default());
+    let theirs = Arc::clone(&digest);
+    let thread = thread::Builder::new().name("default digest".into());
+    let spawned = thread.spawn(move || {
+        let read = partition.digest().inspect_err(|error| {
+            log::warn!("{error}; the default partition has no digest");
+        });
+        theirs.end(read.ok());
+    });
+    if let Err(error) = spawned {
+        log::warn!("no thread for the default partition's digest: {error}");
+        digest.end(None);
+    }
+    digest
+}
+
+impl Digest {
+    fn end(&self, read: Option<Sha256>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+        self.has_ended.notify_all();
+    }
+
+    fn wait(&self, limit: Duration) -> Option<Sha256> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.has_ended.wait_timeout_while(outcome, limit, |o| o.is_none());
+        let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        outcome.flatten()
     }
 }
 
@@ -128,8 +163,6 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
@@ -153,22 +186,35 @@ mod tests {
     #[test]
     fn the_default_partition_is_digested_once_it_is_asked_for() {
         let mut host = host();
-        assert_eq!(host.default_partition(), None);
+        assert_eq!(host.default_partition(60_000), None, "nobody said which it is");
         let bytes: Vec<u8> = (0..3 * PIECE_BYTES).map(|at| (at % 241) as u8).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
         let disk = OpenDisk::open(facts, file.path()).unwrap();
         host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let digest = loop {
-            match host.default_partition() {
-                Some(digest) => break digest,
-                None => assert!(Instant::now() < deadline),
-            }
-            std::thread::yield_now();
-        };
+        let digest = host.default_partition(60_000).unwrap();
         assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
+        let disk = OpenDisk::open(facts, file.path()).unwrap();
+        let mut host = host();
+        // There is nothing at that place.
+        host.set_default_partition(&disk, 1 << 20, 4096);
+        assert_eq!(host.default_partition(60_000), None);
+    }
+
+    #[test]
+    fn the_logs_hold_what_the_agent_said() {
+        crate::console::start();
+        log::warn!("the tests say so");
+        // Other tests may have said more since.
+        let agent = String::from_utf8(host().logs().agent).unwrap();
+        assert!(agent.lines().any(|line| line.contains("] repave ")), "{agent}");
     }
 
     #[test]

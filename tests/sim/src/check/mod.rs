@@ -196,7 +196,11 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
             let partition = machine.loaded.as_ref().map(|image| image.volume.guid);
             vec![("I4", target::i4_armed_is_sealed(machine, partition))]
         }
-        Step::Told { status } => vec![("I11", words::i11_stage_was_reached(machine, status))],
+        Step::Told { status } => vec![
+            ("I1", words::i1_default_was_told(status)),
+            ("I9", words::i9_failure_has_its_log(status)),
+            ("I11", words::i11_stage_was_reached(machine, status)),
+        ],
         Step::Boots { partition } => vec![("I8", target::i8_boots_whole(machine, partition))],
     };
     for (invariant, verdict) in verdicts {
