@@ -5,8 +5,8 @@ use repave_controller::fleet::{
     Answer, Credentials, Invitation, Rules, Server, Wish, admit, answer, listens, silence,
 };
 use repave_protocol::{
-    BootMethod, Generation, ImageReference, Keys, Nonce, Order, Purpose, ServerId, Sha256, Status,
-    StatusExpected, limits, verify,
+    BootMethod, Generation, ImageReference, Keys, Nonce, Order, Purpose, ServerId, Sha256,
+    Standing, Status, StatusExpected, limits, verify,
 };
 
 use crate::input::Input;
