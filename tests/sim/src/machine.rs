@@ -14,6 +14,7 @@ use crate::disk::{Medium, Unflushed};
 use crate::events::{Events, Fate};
 use crate::faults::{Dice, Fault};
 use crate::firmware::{Nvram, Started};
+use crate::link::Outage;
 use repave_chance::Chance;
 
 /// A machine as its edges hold it.
@@ -57,6 +58,8 @@ pub struct Machine {
     pub holds_partitions: bool,
     /// How often power was lost.
     pub crashes: u64,
+    /// When nobody can reach the controller.
+    pub outage: Option<Outage>,
     /// Statuses that are still on their way.
     pub late: Vec<Status>,
     /// The kernel that kexec would start.
@@ -221,6 +224,8 @@ impl Machine {
             let uptime_ms = self.dice.shape().draw() >> 16;
             self.events.set_uptime(uptime_ms);
         }
+        // What takes a rack's power often takes its controller with it.
+        Outage::strike(self);
         for disk in 0..self.media.len() {
             self.media[disk].flush();
             check::after(self, &Step::Flushed { disk });

@@ -132,6 +132,7 @@ impl World {
             unreadable: None,
             holds_partitions: false,
             crashes: 0,
+            outage: None,
             late: Vec::new(),
             loaded: None,
             watchdog_s: None,
@@ -297,6 +298,9 @@ impl World {
     fn power_on(&mut self) -> Place {
         let started = {
             let machine = &mut *self.machine.borrow_mut();
+            if machine.media.len() < self.spec.disks.len() {
+                machine.watch.leave_old_targets();
+            }
             machine.power_on();
             machine.start()
         };

@@ -67,6 +67,7 @@ impl World {
     pub fn clone_default_disk(&self) {
         let machine = &mut *self.machine.borrow_mut();
         let bytes = machine.media[0].durable_bytes(0..BURNED_BYTES);
+        machine.watch.leave_old_targets();
         machine.media[1].write(0, &bytes);
         machine.media[1].flush();
     }
@@ -100,6 +101,7 @@ impl World {
         machine.dice.stop();
         machine.controller.lies.clear();
         machine.late.clear();
+        machine.outage = None;
     }
 
     /// The default partition as it was burned.

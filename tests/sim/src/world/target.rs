@@ -66,8 +66,9 @@ impl World {
             return Place::Off;
         };
         self.write_row(&image);
-        reorder(&mut self.machine.borrow_mut());
-        if image.manifest.reports == Reports::None {
+        let is_dark = image.manifest.reports == Reports::None;
+        reorder(&mut self.machine.borrow_mut(), is_dark);
+        if is_dark {
             return Place::Dark;
         }
         let config = self.target_file(&image, RESIDENT_CONFIG);
@@ -152,9 +153,10 @@ impl World {
     }
 }
 
-/// What the boot loader's package of a target's own system does to the boot order.
-fn reorder(machine: &mut Machine) {
-    let itself_first = machine.dice.strikes(Fault::TargetReordersItselfFirst);
+/// What the boot loader's package of a target's own system does to the boot order. One without a
+/// resident does not put itself first: nothing on the server would ever lead home again.
+fn reorder(machine: &mut Machine, is_dark: bool) {
+    let itself_first = !is_dark && machine.dice.strikes(Fault::TargetReordersItselfFirst);
     if !itself_first && !machine.dice.strikes(Fault::TargetReorders) {
         return;
     }
