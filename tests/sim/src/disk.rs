@@ -183,6 +183,12 @@ impl Medium {
         }
     }
 
+    /// Takes what another one has on stable storage, as if it had been copied there.
+    pub(crate) fn take_contents(&mut self, other: &Self) {
+        (self.durable, self.now) = (other.durable.clone(), other.durable.clone());
+        self.changes = self.changes.map(|count| count + 1);
+    }
+
     /// Its identity.
     pub const fn facts(&self) -> &Facts {
         &self.facts
@@ -191,6 +197,11 @@ impl Medium {
     /// What the device answers now.
     pub fn read(&self, offset_bytes: u64, into: &mut [u8]) {
         self.now.read(offset_bytes, into);
+    }
+
+    /// Whether the device answers now with nothing but zeroes.
+    pub fn is_zero(&self, range: Range<u64>) -> bool {
+        self.now.not_zero(range).is_none()
     }
 
     /// Puts bytes into the device's cache.

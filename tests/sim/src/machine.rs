@@ -102,21 +102,42 @@ impl Machine {
         offset_bytes: u64,
         into: &mut [u8],
     ) -> Result<(), DeviceError> {
-        let at = (offset_bytes, into.len());
-        self.media[disk].check_request("read", offset_bytes, into.len())?;
-        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{}", into.len()))
-            || touches(&self.unreadable, (disk, offset_bytes, into.len()));
-        let is_bad = refused || touches(&self.bad_bytes, (disk, offset_bytes, into.len()));
+        let rots = self.begin_read(disk, (offset_bytes, into.len()))?;
+        self.media[disk].read(offset_bytes, into);
+        if let Some(bit) = rots {
+            into[bit / 8] ^= 1 << (bit % 8);
+        }
+        Ok(())
+    }
+
+    /// Reads as well, and says whether all of it is zero. A bit that rots is taken to be one of many.
+    pub fn read_zero(
+        &mut self,
+        disk: usize,
+        offset_bytes: u64,
+        length_bytes: usize,
+    ) -> Result<bool, DeviceError> {
+        let rots = self.begin_read(disk, (offset_bytes, length_bytes))?;
+        let range = offset_bytes..offset_bytes + length_bytes as u64;
+        Ok(rots.is_none() && self.media[disk].is_zero(range))
+    }
+
+    /// What goes wrong with a read, and the bit that comes out otherwise.
+    fn begin_read(&mut self, disk: usize, at: (u64, usize)) -> Result<Option<usize>, DeviceError> {
+        let (offset_bytes, length_bytes) = at;
+        self.media[disk].check_request("read", offset_bytes, length_bytes)?;
+        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{length_bytes}"))
+            || touches(&self.unreadable, (disk, offset_bytes, length_bytes));
+        let is_bad = refused || touches(&self.bad_bytes, (disk, offset_bytes, length_bytes));
         if self.events.is_cut() || is_bad || self.dice.strikes(Fault::DiskReadFails) {
             return Err(self.media[disk].failed("read", at));
         }
-        self.media[disk].read(offset_bytes, into);
-        if self.dice.strikes(Fault::DiskReadRots) {
-            let bit = self.dice.shape().below(into.len() as u64 * 8);
-            into[bit as usize / 8] ^= 1 << (bit % 8);
-            self.events.note(&format!("sim{disk} read {offset_bytes}+{}: bit {bit} rots", at.1));
+        if !self.dice.strikes(Fault::DiskReadRots) {
+            return Ok(None);
         }
-        Ok(())
+        let bit = self.dice.shape().below(length_bytes as u64 * 8) as usize;
+        self.events.note(&format!("sim{disk} read {offset_bytes}+{length_bytes}: bit {bit} rots"));
+        Ok(Some(bit))
     }
 
     /// Writes into a disk's cache.

@@ -7,7 +7,7 @@ use repave_core::gpt::Table;
 use repave_protocol::{Guid, Sha256};
 
 use crate::disk::Medium;
-use crate::image::{CHUNK_BYTES, Image, SETTINGS_BYTES, is_mountable_esp, is_zero};
+use crate::image::{CHUNK_BYTES, ESP_MAGIC, Image, SETTINGS_BYTES, is_zero};
 use crate::machine::Machine;
 
 /// How much of a target is compared.
@@ -159,7 +159,7 @@ pub(crate) fn mountable(machine: &Machine) -> impl Iterator<Item = &Image> {
     images.filter(move |image| {
         let found = find_in(&tables, image.manifest.partitions[0].guid);
         found.is_some_and(|(disk, at, _)| {
-            is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096))
+            machine.media[disk].durably_differs(at, ESP_MAGIC).is_none()
         })
     })
 }

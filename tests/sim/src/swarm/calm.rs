@@ -83,7 +83,7 @@ impl Swarm {
         if let Err(found) = known {
             return self.world.violation("I9", &found);
         }
-        if self.world.default_partition() != self.world.burned_partition() {
+        if !self.world.is_default_as_burned() {
             return self.world.violation("I1", "the default partition is not as it was burned");
         }
         if variables > VARIABLES {

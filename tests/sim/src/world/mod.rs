@@ -110,7 +110,7 @@ impl World {
         let chance = Chance::new(spec.seed);
         let mut media: Vec<_> =
             spec.disks.iter().enumerate().map(|(n, disk)| Medium::new(disk, n)).collect();
-        burn(&mut media[0], &spec.disks[0]);
+        burn(&mut media[0], spec.disks[0].block_bytes);
         let foreign =
             BTreeMap::from([("Boot0000".to_owned(), b"the firmware's own setup".to_vec())]);
         media[0].watch(2 * MIB..3 * MIB);

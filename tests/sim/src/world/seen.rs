@@ -4,12 +4,11 @@ use repave_core::efi::numbers_to_bytes;
 use repave_core::journal::{Journal, Place as JournalPlace, Record};
 
 use super::{Place, World};
-use crate::bench::{BURNED_BYTES, Bench, MIB};
+use crate::bench::{BURNED_BYTES, Bench, DEFAULT};
 use crate::check::{self, Violation};
 use crate::configurator::file_in;
-use crate::image::{Image, SETTINGS_BYTES, esp_bytes};
+use crate::image::{Image, SETTINGS_BYTES};
 use crate::stable::find;
-use repave_chance::Chance;
 
 impl World {
     /// The bytes of a file in the target whose image this is.
@@ -104,9 +103,10 @@ impl World {
         machine.outage = None;
     }
 
-    /// The default partition as it was burned.
-    pub fn burned_partition(&self) -> Vec<u8> {
-        esp_bytes(MIB, &mut Chance::new(0))
+    /// Whether the default partition is as it was burned.
+    pub fn is_default_as_burned(&self) -> bool {
+        let machine = self.machine.borrow();
+        machine.media[0].durably_differs(machine.watch.default.start, &DEFAULT).is_none()
     }
 
     /// Something did not hold; the first that did not is returned.
