@@ -201,7 +201,10 @@ fn read(state: &Path) -> io::Result<BTreeMap<(u64, u64), Counts>> {
         Some(((range.start, range.end), Counts::parse(counts)?))
     };
     match fs::read_to_string(state) {
-        Ok(text) => Ok(text.lines().filter_map(parse).collect()),
+        Ok(text) => {
+            let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            Ok(whole.filter_map(parse).collect())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error),
     }
@@ -211,7 +214,10 @@ fn open(state: &Path) -> io::Result<File> {
     if let Some(folder) = state.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).append(true).open(state)
+    let mut file = OpenOptions::new().create(true).append(true).open(state)?;
+    // Behind a line that was torn.
+    file.write_all(b"\n")?;
+    Ok(file)
 }
 
 /// `a..b`, or `n` for that one seed.

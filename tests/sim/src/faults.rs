@@ -120,7 +120,7 @@ const FAMILIES: [Family; 12] = [
             (Fault::ControllerSecond, 2_000),
         ],
     ),
-    ("absence", &[(Fault::ControllerAway, 2_000)]),
+    ("absence", &[(Fault::ControllerAway, 3_000)]),
     (
         "sources",
         &[

@@ -14,8 +14,8 @@ use crate::machine::{Machine, Shared};
 const DELAY_MS: u64 = 120_000;
 /// Shortest and longest absence of the controller.
 const AWAY_MS: [u64; 2] = [30_000, 600_000];
-/// How long a connection takes to fail where nobody refuses it.
-const CONNECT_MS: u64 = 30_000;
+/// How long a connection takes to fail: somebody refuses it, or nobody answers.
+const CONNECT_MS: [u64; 4] = [0, 10_000, 30_000, 30_000];
 /// Most statuses that are on their way at one time; the eldest is lost.
 const LATE: usize = 8;
 
@@ -44,7 +44,7 @@ impl Outage {
         }
         let shape = machine.dice.shape();
         let away_ms = AWAY_MS[0] + shape.below(AWAY_MS[1] - AWAY_MS[0]);
-        let connect_ms = if shape.coin() { CONNECT_MS } else { 0 };
+        let connect_ms = CONNECT_MS[shape.below(CONNECT_MS.len() as u64) as usize];
         machine.events.note(&format!("controller: away for {away_ms} ms"));
         let until_ms = machine.events.clock_ms() + away_ms;
         machine.outage = Some(Self { until_ms, connect_ms });

@@ -15,6 +15,8 @@ use crate::events::{Events, Fate};
 use crate::faults::{Dice, Fault};
 use crate::firmware::{Nvram, Started};
 use crate::link::Outage;
+use crate::stable::mountable;
+use crate::wiped::is_ordered_wipe;
 use repave_chance::Chance;
 
 /// A machine as its edges hold it.
@@ -165,9 +167,9 @@ impl Machine {
             self.events.note(&format!("{line}: fails in part"));
             self.media[disk].write_some(offset_bytes, bytes, self.dice.shape());
         } else if self.dice.strikes(Fault::DiskWriteMisdirected) {
-            let astray = self.astray(disk, at);
+            let (astray, count) = self.astray(disk, at);
             self.events.note(&format!("{line}: goes to {astray}"));
-            self.media[disk].write_astray(astray, bytes);
+            self.media[disk].write_astray(astray, &bytes[..count]);
         } else {
             self.media[disk].write(offset_bytes, bytes);
         }
@@ -179,21 +181,24 @@ impl Machine {
         }
     }
 
-    /// Where a write goes that does not go where it was told: a chunk to any other place of the
-    /// target while that cannot be booted, everything else to where nothing is.
-    fn astray(&mut self, disk: usize, (offset_bytes, length_bytes): (u64, usize)) -> u64 {
+    /// Where a write goes that does not go where it was told, and how much of it: a chunk to any other
+    /// place of the target while that cannot be booted, everything else to where nothing is.
+    fn astray(&mut self, disk: usize, (offset_bytes, length_bytes): (u64, usize)) -> (u64, usize) {
         let start = if disk == 0 { self.watch.state.end } else { GAP.end * 2 };
         let end = self.media[disk].facts().size_bytes - TABLE_BYTES;
         let is_chunk = self.side == Side::Default && offset_bytes >= start && offset_bytes < end;
         let room = if is_chunk && check::is_open(self) {
             self.watch.excuse();
             start..end
+        } else if is_chunk && is_wiping(self) {
+            start..end
         } else {
             GAP
         };
         let block_bytes = u64::from(self.media[disk].facts().logical_block_bytes);
-        let places = (room.end - room.start).saturating_sub(length_bytes as u64) / block_bytes;
-        room.start + self.dice.shape().below(places.max(1)) * block_bytes
+        let count = (length_bytes as u64).min(room.end - room.start);
+        let places = (room.end - room.start - count) / block_bytes;
+        (room.start + self.dice.shape().below(places.max(1)) * block_bytes, count as usize)
     }
 
     /// Puts a disk's cache on stable storage.
@@ -294,6 +299,13 @@ impl Machine {
         }
         self.controller.blob(source, blob, part, struck)
     }
+}
+
+/// Whether a target is being made zero, and nothing of it can be booted.
+fn is_wiping(machine: &Machine) -> bool {
+    let record = machine.watch.record.as_ref();
+    record.is_some_and(|record| is_ordered_wipe(machine, record))
+        && mountable(machine).next().is_none()
 }
 
 /// Whether a request touches these bytes.

@@ -18,7 +18,7 @@ const LEAST: [(&str, u64); 14] = [
     ("order:wipe-no-disk", 60),
     ("seals", 2_000),
     ("targets-started", 2_000),
-    ("left-alone", 100),
+    ("left-alone", 60),
     ("wipes", 300),
     ("power-losses", 2_000),
     ("ended-up", 1_500),

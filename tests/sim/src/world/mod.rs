@@ -28,6 +28,7 @@ use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
 use crate::stable::find;
 use repave_chance::Chance;
+pub(crate) use target::STRANGER;
 
 /// Steps after which something that should have happened will not.
 const STEPS: usize = 300;

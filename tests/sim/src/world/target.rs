@@ -23,6 +23,8 @@ use crate::power::Switch;
 use crate::stable::find;
 use crate::watchdog::Timer;
 
+/// The boot entry that a target's own system makes.
+pub(crate) const STRANGER: &[u8] = b"another system's boot loader";
 /// Where in the data partition a target keeps its row.
 const ROW_OFFSET_BYTES: u64 = 8192;
 
@@ -167,7 +169,7 @@ fn reorder(machine: &mut Machine, is_dark: bool) {
     } else {
         // An entry of its own, which leads nowhere, and the others as they were.
         order.insert(0, 0xf0);
-        machine.nvram.variables.insert("Boot00F0".into(), b"another system's boot loader".to_vec());
+        machine.nvram.variables.insert("Boot00F0".into(), STRANGER.to_vec());
     }
     machine.events.note(&format!("target sets BootOrder to {order:x?}"));
     machine.nvram.variables.insert("BootOrder".into(), numbers_to_bytes(&order));
