@@ -14,8 +14,6 @@ use crate::machine::{Machine, Shared};
 
 /// Buffers of a crew; more than a page of the image's index has chunks.
 const SLOTS: usize = 10;
-/// What a range is made zero with; no job is longer.
-static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
 
 thread_local! {
     /// Making one takes longer than most frames do.
@@ -53,9 +51,9 @@ impl Gang {
     fn check(&self, job: &Job) {
         let length_bytes = match &job.work {
             Work::Fetch { plain_bytes, .. } => *plain_bytes,
-            Work::Write { length_bytes, .. }
-            | Work::Read { length_bytes, .. }
-            | Work::Zero { length_bytes, .. } => *length_bytes,
+            Work::Write { length_bytes, .. } | Work::Read { length_bytes, .. } => *length_bytes,
+            // It looks piece by piece.
+            Work::Zero { .. } => 0,
         };
         let fits = length_bytes as usize <= self.buffer_bytes && job.slot.0 < SLOTS;
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
@@ -116,12 +114,12 @@ impl Gang {
             Work::Zero { offset_bytes, length_bytes, look_first } => {
                 let place = (offset_bytes, length_bytes as usize);
                 let mut looks = || machine.read_zero(self.disk, place.0, place.1);
-                let already = look_first && matches!(looks(), Ok(true));
-                if !already {
-                    let zeroes = &ZEROES[..length_bytes as usize];
-                    machine.write(self.disk, offset_bytes, zeroes).map_err(WorkError::Device)?;
+                if look_first && matches!(looks(), Ok(true)) {
+                    return Ok(Seen::Zeroed { written_bytes: 0 });
                 }
-                Ok(Seen::Zeroed { already })
+                let zeroes = vec![0; length_bytes as usize];
+                machine.write(self.disk, offset_bytes, &zeroes).map_err(WorkError::Device)?;
+                Ok(Seen::Zeroed { written_bytes: length_bytes })
             }
         }
     }

@@ -25,7 +25,7 @@ const LEAST: [(&str, u64); 14] = [
     ("ended-wiped", 150),
 ];
 /// The least that each fault strikes.
-const LEAST_FAULTS: u64 = 40;
+const LEAST_FAULTS: u64 = 20;
 
 #[test]
 fn two_thousand_seeds_hold_and_everything_happens_in_them() {
