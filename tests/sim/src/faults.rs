@@ -137,9 +137,9 @@ const FAMILIES: [Family; 12] = [
             (Fault::KexecFails, 3_000),
             (Fault::RebootFails, 2_000),
             (Fault::TargetPanics, 2_000),
-            (Fault::TargetHangs, 1_000),
+            (Fault::TargetHangs, 2_000),
             (Fault::TargetReorders, 2_000),
-            (Fault::TargetReordersItselfFirst, 1_000),
+            (Fault::TargetReordersItselfFirst, 3_000),
         ],
     ),
 ];
