@@ -24,6 +24,8 @@ const NICE: i32 = 19;
 pub struct RunningHost {
     sys_root: PathBuf,
     proc_root: PathBuf,
+    /// The disks that were attached when this was made.
+    attached: Vec<(String, Option<u64>)>,
     default_disk: Option<String>,
     default_partition: Option<Partition>,
     /// Made when the digest is first asked for.
@@ -40,8 +42,14 @@ struct Partition {
 impl RunningHost {
     /// A host that takes its inventory from `sys_root` (`/sys`) and `proc_root` (`/proc`).
     pub fn new(sys_root: &Path, proc_root: &Path) -> Self {
-        let (sys_root, proc_root) = (sys_root.into(), proc_root.into());
-        Self { sys_root, proc_root, default_disk: None, default_partition: None, digest: None }
+        Self {
+            sys_root: sys_root.into(),
+            proc_root: proc_root.into(),
+            attached: inventory::attached(sys_root),
+            default_disk: None,
+            default_partition: None,
+            digest: None,
+        }
     }
 
     /// Says which range of which disk is the default partition. The inventory marks that disk, and
@@ -84,6 +92,10 @@ impl Host for RunningHost {
             disk.holds_default = self.default_disk.as_ref() == Some(&disk.name);
         }
         inventory
+    }
+
+    fn has_other_disks(&mut self) -> bool {
+        inventory::attached(&self.sys_root) != self.attached
     }
 
     fn default_partition(&mut self) -> Option<Sha256> {
@@ -169,6 +181,24 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+    }
+
+    #[test]
+    fn another_disk_under_an_old_name_is_another_disk() {
+        let empty = tempfile::tempdir().unwrap();
+        let device = LoopDisk::new(empty.path());
+        let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
+        assert!(!host.has_other_disks());
+        device.describe("vda", &[("diskseq", 8)]);
+        assert!(host.has_other_disks());
+        let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
+        device.describe("vda", &[("diskseq", 9)]);
+        assert!(host.has_other_disks());
+        device.describe("vda", &[("diskseq", 8)]);
+        assert!(!host.has_other_disks());
+        device.describe("vdb", &[("size", 8)]);
+        device.describe("vdb/device", &[]);
+        assert!(host.has_other_disks());
     }
 
     #[test]

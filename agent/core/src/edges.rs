@@ -350,6 +350,8 @@ pub trait Host {
     fn entropy(&mut self) -> [u8; 32];
     /// The hardware.
     fn inventory(&mut self) -> Inventory;
+    /// Whether other disks are attached than those that were opened.
+    fn has_other_disks(&mut self) -> bool;
     /// SHA-256 of the default partition, once somebody has finished reading it.
     fn default_partition(&mut self) -> Option<Sha256>;
 }

@@ -42,6 +42,11 @@ impl Host for Clock {
         }
     }
 
+    fn has_other_disks(&mut self) -> bool {
+        // Every round is given the disks that there are.
+        false
+    }
+
     fn default_partition(&mut self) -> Option<Sha256> {
         None
     }

@@ -62,7 +62,7 @@ impl<'lab> Server<'lab> {
     /// There is none, or it cannot be opened.
     pub fn disk(&self) -> Result<RawDisk> {
         let disk = self.machine.spec().disks.first().context("a machine without disks")?;
-        RawDisk::open(disk.path())
+        RawDisk::with_blocks(disk.path(), disk.block_bytes())
     }
 
     /// The firmware's variables, as they are now.
