@@ -4,6 +4,7 @@
 mod boot;
 mod database;
 mod faults;
+mod firmware;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;
