@@ -8,6 +8,8 @@ mod firmware;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;
+#[cfg(feature = "full")]
+mod network;
 mod refusals;
 mod road;
 mod trust;
