@@ -10,6 +10,8 @@ mod first_status;
 mod full;
 #[cfg(feature = "full")]
 mod network;
+#[cfg(feature = "full")]
+mod panics;
 mod refusals;
 mod road;
 mod trust;
