@@ -2,6 +2,8 @@
 //! own; what takes longer than `make test` has is behind the feature `full`.
 
 mod boot;
+#[cfg(feature = "full")]
+mod boot_loaders;
 mod database;
 mod faults;
 mod firmware;
