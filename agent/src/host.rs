@@ -1,7 +1,7 @@
 //! Facts about the running system, time and chance.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use crate::inventory;
 
 /// Piece in which the default partition is read.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Between two digests of the default partition: the root of a target can write to it at any time.
+const DIGEST_EVERY_MS: u64 = 60 * 60 * 1000;
 /// Lowest priority there is (setpriority(2)): the digest is wanted, but nobody waits for it.
 const NICE: i32 = 19;
 
@@ -28,11 +30,14 @@ pub struct RunningHost {
     attached: Vec<(String, Option<u64>)>,
     default_disk: Option<String>,
     default_partition: Option<Partition>,
-    /// Made when the digest is first asked for.
-    digest: Option<Arc<OnceLock<Sha256>>>,
+    /// The latest digest; whoever works on the next one holds it, too.
+    digest: Arc<Mutex<Option<Sha256>>>,
+    /// When the next one is begun.
+    digest_due_ms: u64,
 }
 
 /// A range of a disk.
+#[derive(Clone)]
 struct Partition {
     file: Arc<DirectFile>,
     offset_bytes: u64,
@@ -48,17 +53,34 @@ impl RunningHost {
             attached: inventory::attached(sys_root),
             default_disk: None,
             default_partition: None,
-            digest: None,
+            digest: Arc::default(),
+            digest_due_ms: 0,
         }
     }
 
     /// Says which range of which disk is the default partition. The inventory marks that disk, and
-    /// the partition's digest is worked out in the
-    /// background once it is asked for; without this call there never is one.
+    /// the partition's digest is worked out in the background once it is asked for, and again every
+    /// hour; without this call there never is one.
     pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
         self.default_disk = Some(disk.name().into());
         self.default_partition = Some(Partition { file: disk.file(), offset_bytes, size_bytes });
-        self.digest = None;
+        (self.digest, self.digest_due_ms) = (Arc::default(), 0);
+    }
+
+    /// Works out a digest in the background, unless one is worked out already.
+    fn begin_digest(&self, partition: Partition) {
+        if Arc::strong_count(&self.digest) > 1 {
+            return;
+        }
+        let digest = Arc::clone(&self.digest);
+        let thread = thread::Builder::new().name("default digest".into());
+        let spawned = thread.spawn(move || match partition.digest() {
+            Ok(value) => *digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(value),
+            Err(error) => log::warn!("{error}; the default partition has no digest"),
+        });
+        if let Err(error) = spawned {
+            log::warn!("no thread for the default partition's digest: {error}");
+        }
     }
 }
 
@@ -99,23 +121,14 @@ impl Host for RunningHost {
     }
 
     fn default_partition(&mut self) -> Option<Sha256> {
-        if let Some(digest) = &self.digest {
-            return digest.get().copied();
+        let now_ms = uptime_ms();
+        if let Some(partition) =
+            self.default_partition.clone().filter(|_| now_ms >= self.digest_due_ms)
+        {
+            self.digest_due_ms = now_ms + DIGEST_EVERY_MS;
+            self.begin_digest(partition);
         }
-        let partition = self.default_partition.take()?;
-        let digest = Arc::new(OnceLock::new());
-        self.digest = Some(Arc::clone(&digest));
-        let thread = thread::Builder::new().name("default digest".into());
-        let spawned = thread.spawn(move || match partition.digest() {
-            Ok(value) => {
-                let _ = digest.set(value);
-            }
-            Err(error) => log::warn!("{error}; the default partition has no digest"),
-        });
-        if let Err(error) = spawned {
-            log::warn!("no thread for the default partition's digest: {error}");
-        }
-        None
+        *self.digest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,7 +158,7 @@ mod tests {
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
-    use super::{PIECE_BYTES, RunningHost};
+    use super::{PIECE_BYTES, RunningHost, uptime_ms};
     use crate::disk::OpenDisk;
     use crate::loop_disk::LoopDisk;
 
@@ -172,15 +185,20 @@ mod tests {
         let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
         let disk = OpenDisk::open(facts, file.path()).unwrap();
         host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let digest = loop {
-            match host.default_partition() {
-                Some(digest) => break digest,
-                None => assert!(Instant::now() < deadline),
+        let until = |host: &mut RunningHost, expected: &[u8]| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while host.default_partition() != Some(Sha256::of(expected)) {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
             }
-            std::thread::yield_now();
         };
-        assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+        until(&mut host, &bytes[512..512 + 2 * PIECE_BYTES]);
+        // An hour later it is looked at again.
+        let other = vec![7; bytes.len()];
+        std::fs::write(file.path(), &other).unwrap();
+        assert!(host.digest_due_ms > uptime_ms());
+        host.digest_due_ms = 0;
+        until(&mut host, &other[..2 * PIECE_BYTES]);
     }
 
     #[test]

@@ -4,12 +4,19 @@
 #[cfg(feature = "full")]
 mod blocks;
 mod boot;
+#[cfg(feature = "full")]
+mod boot_loaders;
 mod database;
 mod disks;
 mod faults;
+mod firmware;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;
+#[cfg(feature = "full")]
+mod network;
+#[cfg(feature = "full")]
+mod panics;
 mod refusals;
 mod road;
 #[cfg(feature = "full")]
