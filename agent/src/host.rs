@@ -1,19 +1,19 @@
 //! Facts about the running system, time and chance.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use repave_core::edges::{DeviceError, Host};
-use repave_protocol::{Digester, Inventory, Sha256};
-use repave_sys::AlignedBuffer;
+use repave_core::edges::{DeviceError, Host, Logs};
+use repave_protocol::{Digester, Inventory, Sha256, limits};
+use repave_sys::{AlignedBuffer, kernel_log};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
 use crate::disk::OpenDisk;
-use crate::inventory;
+use crate::{console, inventory};
 
 /// Piece in which the default partition is read.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -30,10 +30,19 @@ pub struct RunningHost {
     attached: Vec<(String, Option<u64>)>,
     default_disk: Option<String>,
     default_partition: Option<Partition>,
-    /// The latest digest; whoever works on the next one holds it, too.
-    digest: Arc<Mutex<Option<Sha256>>>,
+    /// The latest digest, and the one that is worked out.
+    latest: Option<Sha256>,
+    digest: Option<Arc<Digest>>,
     /// When the next one is begun.
     digest_due_ms: u64,
+}
+
+/// A digest that a thread works out.
+#[derive(Default)]
+struct Digest {
+    /// Set once reading has ended, with or without it.
+    outcome: Mutex<Option<Option<Sha256>>>,
+    has_ended: Condvar,
 }
 
 /// A range of a disk.
@@ -53,7 +62,8 @@ impl RunningHost {
             attached: inventory::attached(sys_root),
             default_disk: None,
             default_partition: None,
-            digest: Arc::default(),
+            latest: None,
+            digest: None,
             digest_due_ms: 0,
         }
     }
@@ -65,22 +75,6 @@ impl RunningHost {
         self.default_disk = Some(disk.name().into());
         self.default_partition = Some(Partition { file: disk.file(), offset_bytes, size_bytes });
         (self.digest, self.digest_due_ms) = (Arc::default(), 0);
-    }
-
-    /// Works out a digest in the background, unless one is worked out already.
-    fn begin_digest(&self, partition: Partition) {
-        if Arc::strong_count(&self.digest) > 1 {
-            return;
-        }
-        let digest = Arc::clone(&self.digest);
-        let thread = thread::Builder::new().name("default digest".into());
-        let spawned = thread.spawn(move || match partition.digest() {
-            Ok(value) => *digest.lock().unwrap_or_else(PoisonError::into_inner) = Some(value),
-            Err(error) => log::warn!("{error}; the default partition has no digest"),
-        });
-        if let Err(error) = spawned {
-            log::warn!("no thread for the default partition's digest: {error}");
-        }
     }
 }
 
@@ -120,15 +114,60 @@ impl Host for RunningHost {
         inventory::attached(&self.sys_root) != self.attached
     }
 
-    fn default_partition(&mut self) -> Option<Sha256> {
+    fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
         let now_ms = uptime_ms();
-        if let Some(partition) =
-            self.default_partition.clone().filter(|_| now_ms >= self.digest_due_ms)
-        {
+        let has_ended = |digest: &Arc<Digest>| digest.wait(Duration::ZERO).is_some();
+        let is_due = now_ms >= self.digest_due_ms && self.digest.as_ref().is_none_or(has_ended);
+        if let Some(partition) = self.default_partition.clone().filter(|_| is_due) {
             self.digest_due_ms = now_ms + DIGEST_EVERY_MS;
-            self.begin_digest(partition);
+            self.digest = Some(digest_of(partition));
         }
-        *self.digest.lock().unwrap_or_else(PoisonError::into_inner)
+        // While the next one is worked out, the one before it is the latest.
+        if let Some(read) = self.digest.as_ref()?.wait(Duration::from_millis(wait_ms)) {
+            self.latest = read;
+        }
+        self.latest
+    }
+
+    fn logs(&mut self) -> Logs {
+        let kernel = kernel_log(limits::LOG_BYTES as u16).unwrap_or_else(|error| {
+            // In its place, so that nobody takes the silence for the kernel's.
+            format!("the kernel's log cannot be read: {error}").into_bytes()
+        });
+        Logs { agent: console::last_lines(), kernel }
+    }
+}
+
+/// Begins to read a partition in the background.
+fn digest_of(partition: Partition) -> Arc<Digest> {
+    let digest = Arc::new(Digest::default());
+    let theirs = Arc::clone(&digest);
+    let thread = thread::Builder::new().name("default digest".into());
+    let spawned = thread.spawn(move || {
+        let read = partition.digest().inspect_err(|error| {
+            log::warn!("{error}; the default partition has no digest");
+        });
+        theirs.end(read.ok());
+    });
+    if let Err(error) = spawned {
+        log::warn!("no thread for the default partition's digest: {error}");
+        digest.end(None);
+    }
+    digest
+}
+
+impl Digest {
+    fn end(&self, read: Option<Sha256>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+        self.has_ended.notify_all();
+    }
+
+    /// What reading came to; `None` if it goes on for longer than `limit`.
+    fn wait(&self, limit: Duration) -> Option<Option<Sha256>> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.has_ended.wait_timeout_while(outcome, limit, |o| o.is_none());
+        let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *outcome
     }
 }
 
@@ -153,8 +192,6 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
@@ -178,7 +215,7 @@ mod tests {
     #[test]
     fn the_default_partition_is_digested_once_it_is_asked_for() {
         let mut host = host();
-        assert_eq!(host.default_partition(), None);
+        assert_eq!(host.default_partition(60_000), None, "nobody said which it is");
         let bytes: Vec<u8> = (0..3 * PIECE_BYTES).map(|at| (at % 241) as u8).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
@@ -187,9 +224,8 @@ mod tests {
         host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
         let until = |host: &mut RunningHost, expected: &[u8]| {
             let deadline = Instant::now() + Duration::from_secs(60);
-            while host.default_partition() != Some(Sha256::of(expected)) {
+            while host.default_partition(1) != Some(Sha256::of(expected)) {
                 assert!(Instant::now() < deadline);
-                std::thread::yield_now();
             }
         };
         until(&mut host, &bytes[512..512 + 2 * PIECE_BYTES]);
@@ -217,6 +253,26 @@ mod tests {
         device.describe("vdb", &[("size", 8)]);
         device.describe("vdb/device", &[]);
         assert!(host.has_other_disks());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
+        let disk = OpenDisk::open(facts, file.path()).unwrap();
+        let mut host = host();
+        // There is nothing at that place.
+        host.set_default_partition(&disk, 1 << 20, 4096);
+        assert_eq!(host.default_partition(60_000), None);
+    }
+
+    #[test]
+    fn the_logs_hold_what_the_agent_said() {
+        crate::console::start();
+        log::warn!("the tests say so");
+        // Other tests may have said more since.
+        let agent = String::from_utf8(host().logs().agent).unwrap();
+        assert!(agent.lines().any(|line| line.contains("] repave ")), "{agent}");
     }
 
     #[test]

@@ -28,6 +28,10 @@ use crate::watchdog::{self, Stretch, TIMEOUT_S};
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
+/// How long a departure waits for the digest of the default partition, in milliseconds. Reading 64 MiB
+/// and digesting them takes well under a second; an emulated CPU on a host with much else to do was
+/// seen to take 15.
+const DIGEST_MS: u64 = 60_000;
 /// Pause between two reports of a server that stays in default on orders.
 const STAY_MS: u64 = 15_000;
 
@@ -344,6 +348,12 @@ impl Agent {
         if before.reports && !came_up && before.attempts >= ATTEMPTS {
             let image = before.image.clone();
             return Err(Failure::NotUp { image, attempts: before.attempts });
+        }
+        // A target's root may have changed the default partition, and a server that is only booted
+        // is gone before it was read: what is told on leaving says what it is. A controller that
+        // cannot be reached has been waited for longer than this.
+        if edges.host.default_partition(DIGEST_MS).is_none() {
+            log::warn!("leaving without a digest of the default partition");
         }
         let disk = self.home.default.disk;
         let attempts = if came_up { 1 } else { before.attempts.saturating_add(1) };

@@ -57,6 +57,13 @@ fn check_status(status: &Status) {
         assert!(inventory.disks.len() <= limits::INVENTORY_ENTRIES);
         assert!(inventory.nics.len() <= limits::INVENTORY_ENTRIES);
     }
+    if let Some(log) = &status.log {
+        assert!(matches!(status.standing, Standing::Failed { .. }));
+        for lines in [&log.agent, &log.kernel] {
+            assert!(lines.iter().map(String::len).sum::<usize>() <= limits::LOG_BYTES);
+            assert!(lines.iter().all(|line| !line.contains(char::is_control)));
+        }
+    }
 }
 
 fn admitted(status: &Status, choice: u8) -> Option<Server> {

@@ -235,17 +235,26 @@ impl<'lab> Server<'lab> {
     /// Waits until the controller has struck with a fault.
     ///
     /// # Errors
-    /// Nothing asked for what the fault strikes.
+    /// Nothing asked for what the fault strikes, before the target was up.
     pub fn struck(&self) -> Result<()> {
         let deadline = Instant::now() + HANG_GUARD;
+        let (stub, id) = (self.lab.stub(), self.id()?);
         let strikes = |event: &Event| matches!(event, Event::Fault { .. });
-        while !self.lab.stub().events().iter().any(strikes) {
-            if Instant::now() > deadline || !self.is_on() {
-                bail!("{}: no fault struck\n{}", self.name(), self.last_words());
+        let is_up = |record: &Record| {
+            record.index >= self.next && matches!(record.status.standing, Standing::Up { .. })
+        };
+        loop {
+            // Looked at first: what struck, struck before the target was up.
+            let arrived = stub.statuses(id).iter().any(is_up);
+            if stub.events().iter().any(strikes) {
+                return Ok(());
+            }
+            if arrived || Instant::now() > deadline || !self.is_on() {
+                let end = if arrived { "its target is up, and " } else { "" };
+                bail!("{}: {end}no fault struck\n{}", self.name(), self.last_words());
             }
             thread::sleep(POLL);
         }
-        Ok(())
     }
 
     /// What this server's road took so far.
