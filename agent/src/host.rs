@@ -17,6 +17,8 @@ use crate::{console, inventory};
 
 /// Piece in which the default partition is read.
 const PIECE_BYTES: usize = 256 * 1024;
+/// Between two digests of the default partition: the root of a target can write to it at any time.
+const DIGEST_EVERY_MS: u64 = 60 * 60 * 1000;
 /// Lowest priority there is (setpriority(2)): the digest is wanted, but nobody waits for it.
 const NICE: i32 = 19;
 
@@ -24,10 +26,15 @@ const NICE: i32 = 19;
 pub struct RunningHost {
     sys_root: PathBuf,
     proc_root: PathBuf,
+    /// The disks that were attached when this was made.
+    attached: Vec<(String, Option<u64>)>,
     default_disk: Option<String>,
     default_partition: Option<Partition>,
-    /// Made when the digest is first asked for.
+    /// The latest digest, and the one that is worked out.
+    latest: Option<Sha256>,
     digest: Option<Arc<Digest>>,
+    /// When the next one is begun.
+    digest_due_ms: u64,
 }
 
 /// A digest that a thread works out.
@@ -39,6 +46,7 @@ struct Digest {
 }
 
 /// A range of a disk.
+#[derive(Clone)]
 struct Partition {
     file: Arc<DirectFile>,
     offset_bytes: u64,
@@ -48,17 +56,25 @@ struct Partition {
 impl RunningHost {
     /// A host that takes its inventory from `sys_root` (`/sys`) and `proc_root` (`/proc`).
     pub fn new(sys_root: &Path, proc_root: &Path) -> Self {
-        let (sys_root, proc_root) = (sys_root.into(), proc_root.into());
-        Self { sys_root, proc_root, default_disk: None, default_partition: None, digest: None }
+        Self {
+            sys_root: sys_root.into(),
+            proc_root: proc_root.into(),
+            attached: inventory::attached(sys_root),
+            default_disk: None,
+            default_partition: None,
+            latest: None,
+            digest: None,
+            digest_due_ms: 0,
+        }
     }
 
     /// Says which range of which disk is the default partition. The inventory marks that disk, and
-    /// the partition's digest is worked out in the
-    /// background once it is asked for; without this call there never is one.
+    /// the partition's digest is worked out in the background once it is asked for, and again every
+    /// hour; without this call there never is one.
     pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
         self.default_disk = Some(disk.name().into());
         self.default_partition = Some(Partition { file: disk.file(), offset_bytes, size_bytes });
-        self.digest = None;
+        (self.digest, self.digest_due_ms) = (Arc::default(), 0);
     }
 }
 
@@ -94,11 +110,23 @@ impl Host for RunningHost {
         inventory
     }
 
+    fn has_other_disks(&mut self) -> bool {
+        inventory::attached(&self.sys_root) != self.attached
+    }
+
     fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
-        if let Some(partition) = self.default_partition.take() {
+        let now_ms = uptime_ms();
+        let has_ended = |digest: &Arc<Digest>| digest.wait(Duration::ZERO).is_some();
+        let is_due = now_ms >= self.digest_due_ms && self.digest.as_ref().is_none_or(has_ended);
+        if let Some(partition) = self.default_partition.clone().filter(|_| is_due) {
+            self.digest_due_ms = now_ms + DIGEST_EVERY_MS;
             self.digest = Some(digest_of(partition));
         }
-        self.digest.as_ref()?.wait(Duration::from_millis(wait_ms))
+        // While the next one is worked out, the one before it is the latest.
+        if let Some(read) = self.digest.as_ref()?.wait(Duration::from_millis(wait_ms)) {
+            self.latest = read;
+        }
+        self.latest
     }
 
     fn logs(&mut self) -> Logs {
@@ -134,11 +162,12 @@ impl Digest {
         self.has_ended.notify_all();
     }
 
-    fn wait(&self, limit: Duration) -> Option<Sha256> {
+    /// What reading came to; `None` if it goes on for longer than `limit`.
+    fn wait(&self, limit: Duration) -> Option<Option<Sha256>> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.has_ended.wait_timeout_while(outcome, limit, |o| o.is_none());
         let (outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        outcome.flatten()
+        *outcome
     }
 }
 
@@ -166,7 +195,7 @@ mod tests {
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
-    use super::{PIECE_BYTES, RunningHost};
+    use super::{PIECE_BYTES, RunningHost, uptime_ms};
     use crate::disk::OpenDisk;
     use crate::loop_disk::LoopDisk;
 
@@ -193,8 +222,37 @@ mod tests {
         let facts = repave_protocol::Disk { name: "disk0".into(), ..Default::default() };
         let disk = OpenDisk::open(facts, file.path()).unwrap();
         host.set_default_partition(&disk, 512, 2 * PIECE_BYTES as u64);
-        let digest = host.default_partition(60_000).unwrap();
-        assert_eq!(digest, Sha256::of(&bytes[512..512 + 2 * PIECE_BYTES]));
+        let until = |host: &mut RunningHost, expected: &[u8]| {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while host.default_partition(1) != Some(Sha256::of(expected)) {
+                assert!(Instant::now() < deadline);
+            }
+        };
+        until(&mut host, &bytes[512..512 + 2 * PIECE_BYTES]);
+        // An hour later it is looked at again.
+        let other = vec![7; bytes.len()];
+        std::fs::write(file.path(), &other).unwrap();
+        assert!(host.digest_due_ms > uptime_ms());
+        host.digest_due_ms = 0;
+        until(&mut host, &other[..2 * PIECE_BYTES]);
+    }
+
+    #[test]
+    fn another_disk_under_an_old_name_is_another_disk() {
+        let empty = tempfile::tempdir().unwrap();
+        let device = LoopDisk::new(empty.path());
+        let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
+        assert!(!host.has_other_disks());
+        device.describe("vda", &[("diskseq", 8)]);
+        assert!(host.has_other_disks());
+        let mut host = RunningHost::new(&device.sys_root(), "/proc".as_ref());
+        device.describe("vda", &[("diskseq", 9)]);
+        assert!(host.has_other_disks());
+        device.describe("vda", &[("diskseq", 8)]);
+        assert!(!host.has_other_disks());
+        device.describe("vdb", &[("size", 8)]);
+        device.describe("vdb/device", &[]);
+        assert!(host.has_other_disks());
     }
 
     #[test]

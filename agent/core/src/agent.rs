@@ -14,6 +14,7 @@ use crate::backoff::Backoff;
 use crate::boot;
 use crate::edges::Edges;
 use crate::failure::Failure;
+use crate::gpt::Table;
 use crate::home::Home;
 use crate::image::TrustedImage;
 use crate::journal::{Accepted, UpRecord};
@@ -111,11 +112,17 @@ impl Agent {
     }
 
     /// Rounds until the server leaves. A failed round is followed by a pause that grows; for ever,
-    /// since a server that gives up is a server that somebody has to visit.
+    /// since a server that gives up is a server that somebody has to visit. It also ends after a
+    /// failed round if other disks are attached by then, so that they are opened.
     pub fn live(&mut self, edges: &mut Edges<'_>) {
         let mut backoff = Backoff::default();
         loop {
-            let pause_ms = match self.round(edges) {
+            let outcome = self.round(edges);
+            // A controller that is not heard has nothing to do with disks, and the patience with it
+            // is this life's.
+            let unheard = matches!(outcome, Err(Failure::Link(_) | Failure::Refused(_)));
+            let may_be_disks = outcome.is_err() && !unheard;
+            let pause_ms = match outcome {
                 Ok(Round::Left) => return,
                 Ok(Round::Again(pause_ms)) => {
                     backoff = Backoff::default();
@@ -129,7 +136,15 @@ impl Agent {
             };
             edges.watchdog.begin(Stretch::Pausing { pause_ms });
             edges.host.sleep(pause_ms);
+            // Without its home the next life would not be heard; this one can still tell of it.
+            if may_be_disks && edges.host.has_other_disks() && self.is_home_there(edges) {
+                return;
+            }
         }
+    }
+
+    fn is_home_there(&self, edges: &mut Edges<'_>) -> bool {
+        Table::read(edges.disks[self.home.default.disk].as_mut()).is_ok()
     }
 
     /// One status, its answer, and what follows from it.

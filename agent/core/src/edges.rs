@@ -359,6 +359,8 @@ pub trait Host {
     fn entropy(&mut self) -> [u8; 32];
     /// The hardware.
     fn inventory(&mut self) -> Inventory;
+    /// Whether other disks are attached than those that were opened.
+    fn has_other_disks(&mut self) -> bool;
     /// SHA-256 of the default partition, once somebody has finished reading it; waited for so long
     /// at most, and not at all if reading failed.
     fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256>;

@@ -63,6 +63,11 @@ impl Host for Clock {
         }
     }
 
+    fn has_other_disks(&mut self) -> bool {
+        // Every round is given the disks that there are.
+        false
+    }
+
     fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
         let machine = &mut *self.0.borrow_mut();
         if machine.side == Side::Target {

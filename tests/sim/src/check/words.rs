@@ -5,7 +5,6 @@ use repave_protocol::{BootMethod, Stage, Standing, Status};
 
 use super::target::is_target_partition;
 use crate::disk::Medium;
-use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable, starts_at};
 use crate::wiped::i11_wipe_is_where_it_says;
@@ -106,12 +105,7 @@ pub(super) fn i11_stage_was_reached(machine: &mut Machine, status: &Status) -> R
             let under_way = under_way.ok_or("the journal knows of no purposing")?;
             let extent = match stage {
                 Stage::Unsealed => {
-                    // A disk whose table could not be read just then counts as away, and stays known.
-                    let away = machine.dice.struck().contains_key(&Fault::DiskReadFails);
-                    let known = |guid| record.unsealed.iter().any(|p| p.partition == guid);
-                    let mut left = mountable(machine)
-                        .filter(|image| !(away && known(image.manifest.partitions[0].guid)));
-                    return match left.next() {
+                    return match mountable(machine).next() {
                         Some(image) => Err(format!("{} can be booted", image.reference.name)),
                         None => Ok(()),
                     };
@@ -151,7 +145,12 @@ pub fn i9_controller_knows(machine: &Machine) -> Result<(), String> {
     let mut told = machine.controller.statuses.iter().rev();
     let ended = told.any(|status| {
         let is_end = match &status.standing {
-            Standing::Up { .. } | Standing::Failed { .. } | Standing::Staying => true,
+            // A target may have heard of another order since.
+            Standing::Up { .. } => {
+                let sealed = status.seal.as_ref().map(|seal| seal.generation);
+                return [status.generation, sealed].contains(&accepted);
+            }
+            Standing::Failed { .. } | Standing::Staying => true,
             Standing::Leaving { .. } => status.seal.is_some(),
             _ => false,
         };
