@@ -74,7 +74,7 @@ impl RunningHost {
     pub fn set_default_partition(&mut self, disk: &OpenDisk, offset_bytes: u64, size_bytes: u64) {
         self.default_disk = Some(disk.name().into());
         self.default_partition = Some(Partition { file: disk.file(), offset_bytes, size_bytes });
-        (self.digest, self.digest_due_ms) = (Arc::default(), 0);
+        (self.digest, self.digest_due_ms) = (None, 0);
     }
 }
 
@@ -192,6 +192,8 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
