@@ -60,7 +60,7 @@ pub(crate) fn run() -> ! {
             error!("{error}");
         }
         match apart(|| life(&mut kept, &panic)) {
-            Ok(()) => error!("the agent's life ended without leaving"),
+            Ok(()) => info!("other disks are attached; they are opened anew"),
             Err(error) => error!("the agent's life ended: {error:#}"),
         }
         warn!("trying again in {} ms", pause.as_millis());
@@ -96,12 +96,14 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
     }));
 }
 
-/// From the disks to the agent's rounds. Comes back only when something went wrong.
+/// From the disks to the agent's rounds. Comes back only when something went wrong, or when the
+/// disks are others by then.
 fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
+    // Before the disks are opened, so that none can come unseen.
+    let mut host = world::host();
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
     let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
     let mut disks = world::boxed(&open);
-    let mut host = world::host();
     let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;
     // A switch may take seconds to give a carrier, so the network comes first. What is wrong with
     // the configuration can wait: coming home puts the boot order right, whatever it says.

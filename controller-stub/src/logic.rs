@@ -309,6 +309,7 @@ mod tests {
                 seal,
                 wiped: None,
                 standing,
+                log: None,
                 uptime_ms: 0,
                 watchdog: None,
                 inventory: None,

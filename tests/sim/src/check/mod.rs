@@ -222,7 +222,11 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
             vec![("I4", target::i4_armed_is_sealed(machine, partition))]
         }
         Step::Told { status } => {
-            let mut verdicts = vec![("I11", words::i11_stage_was_reached(machine, status))];
+            let mut verdicts = vec![
+                ("I1", words::i1_default_was_told(status)),
+                ("I9", words::i9_failure_has_its_log(status)),
+                ("I11", words::i11_stage_was_reached(machine, status)),
+            ];
             if matches!(status.standing, Standing::Leaving { .. }) {
                 verdicts.push(("I8", orders::i8_alone_in_time(machine)));
             }

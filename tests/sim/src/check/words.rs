@@ -1,4 +1,4 @@
-//! What is said and remembered: I5, I6, I9, I10, I11.
+//! What is said and remembered: I1, I5, I6, I9, I10, I11.
 
 use repave_core::efi::numbers_from_bytes;
 use repave_protocol::{BootMethod, Stage, Standing, Status};
@@ -55,6 +55,27 @@ pub(super) fn i10_journal_is_bounded(machine: &Machine) -> Result<(), String> {
         return Err(format!("the journal keeps track of {places} boot partitions"));
     }
     Ok(())
+}
+
+/// I1: who leaves for a target has said what the default partition is, however soon that was: a
+/// target's root may have changed it.
+pub(super) fn i1_default_was_told(status: &Status) -> Result<(), String> {
+    let leaves = matches!(status.standing, Standing::Leaving { .. });
+    if leaves && status.default_partition.is_none() {
+        return Err("left without a word on the default partition".into());
+    }
+    Ok(())
+}
+
+/// I9: a failure is told with the last lines of the agent's log and of the kernel's. That they are
+/// within the limits is for [`repave_protocol::verify`] to say.
+pub(super) fn i9_failure_has_its_log(status: &Status) -> Result<(), String> {
+    let is_failed = matches!(status.standing, Standing::Failed { .. });
+    let has_lines = status.log.as_ref().map(|log| !log.agent.is_empty() && !log.kernel.is_empty());
+    if has_lines == is_failed.then_some(true) {
+        return Ok(());
+    }
+    Err(format!("{:?} was told with the log {:?}", status.standing, status.log))
 }
 
 /// I11: a stage that is claimed was reached, by the evidence of stable storage.
