@@ -77,6 +77,11 @@ impl Journal {
         &self.record
     }
 
+    /// How often it was written; the two slots take turns by it.
+    pub(crate) const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The server's own key.
     pub fn device_key(&self) -> SigningKey {
         SigningKey::from_seed(self.record.device_seed.expose())
