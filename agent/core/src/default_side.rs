@@ -83,7 +83,7 @@ impl DefaultSide {
             let Some(table) = readable(disk.as_mut()) else {
                 continue;
             };
-            host.saw(Event::Table(number, table.disk_guid));
+            host.saw(Event::Table(number, table.disk_guid, table.health));
             for entry in &table.entries {
                 host.saw(Event::Entry(number, entry.clone()));
             }

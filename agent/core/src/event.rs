@@ -12,7 +12,7 @@ use repave_protocol::{Generation, Guid, Order, Sha256, Settings, Standing};
 use serde::Serialize;
 
 use crate::edges::{Completion, WorkError};
-use crate::gpt::Entry;
+use crate::gpt::{Entry, Health};
 use crate::journal::{Record, Secret, UpRecord};
 
 pub use parse::BadLine;
@@ -40,8 +40,8 @@ pub enum Event {
     },
     /// A disk of the server; its identity, size and block size.
     Disk(usize, Box<repave_protocol::Disk>),
-    /// A disk's partition table, as it was found. Its entries follow.
-    Table(usize, Guid),
+    /// A disk's partition table, as it was found, and which copies of it are good. Its entries follow.
+    Table(usize, Guid, Health),
     /// An entry of the table just told.
     Entry(usize, Entry),
     /// Which partition the boot loader says it was read from.
@@ -203,7 +203,9 @@ impl fmt::Display for Event {
         match self {
             Self::Home { life } => write!(f, "home {life}"),
             Self::Disk(disk, facts) => json(f, &format!("disk {disk} is"), facts),
-            Self::Table(disk, guid) => write!(f, "disk {disk} table {guid}"),
+            Self::Table(disk, guid, Health { primary, backup }) => {
+                write!(f, "disk {disk} table {guid} {primary} {backup}")
+            }
             Self::Entry(disk, entry) => {
                 let Entry { number, type_guid, guid, first_lba, last_lba, attributes, name } = entry;
                 let head = format!(

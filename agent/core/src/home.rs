@@ -134,7 +134,7 @@ fn first_boot(
         withdrawn: false,
         failure: None,
     };
-    let mut journal = Journal::create(default.journal(), record);
+    let mut journal = Journal::create(default.journal(), 0, record);
     journal.update(disk, |_| {})?;
     Ok(journal)
 }

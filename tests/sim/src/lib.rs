@@ -20,6 +20,7 @@ pub mod host;
 pub mod image;
 pub mod link;
 pub mod machine;
+mod pen;
 pub mod power;
 pub mod stable;
 pub mod swarm;

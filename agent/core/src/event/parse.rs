@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::{Call, Event, Line, MARK, Outcome};
-use crate::gpt::Entry;
+use crate::gpt::{Entry, Health};
 use crate::journal::UpRecord;
 
 /// Most chunks of a page, or pages of an image, that a line may count.
@@ -172,7 +172,11 @@ impl<'a> Words<'a> {
         let disk = self.value()?;
         Ok(match self.word() {
             "is" => Event::Disk(disk, self.json()?),
-            "table" => Event::Table(disk, self.value()?),
+            "table" => {
+                let guid = self.value()?;
+                let health = Health { primary: self.value()?, backup: self.value()? };
+                Event::Table(disk, guid, health)
+            }
             "entry" => {
                 let entry = Entry {
                     number: self.value()?,

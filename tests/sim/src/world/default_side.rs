@@ -5,9 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
-use repave_core::edges::{Edges, Host};
+use repave_core::edges::{Configurator, Crew, Edges, Host, Power, Watchdog};
+use repave_core::event::Event;
 use repave_core::home::Home;
 use repave_core::watchdog::TIMEOUT_S;
+use repave_core::witness::{self, Known, Seen, SeenFirmware, Witness};
 use repave_protocol::{Nonce, ServerId, SigningKey};
 
 use super::{PATIENCE_MS, PAUSE_MS, Place, World};
@@ -17,6 +19,7 @@ use crate::disk::Drive;
 use crate::events::PANIC;
 use crate::firmware::Variables;
 use crate::host::Clock;
+use crate::pen::Pen;
 use crate::power::Switch;
 use crate::watchdog::Timer;
 
@@ -40,10 +43,18 @@ impl World {
     }
 
     pub(super) fn enter(&mut self) -> Place {
-        let mut disks = Drive::all(&self.machine);
-        let mut firmware = Variables(Rc::clone(&self.machine));
-        let mut host = Clock(Rc::clone(&self.machine));
-        let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
+        self.lives += 1;
+        self.known = Known::default();
+        let pen = Pen::new(&self.machine);
+        let mut disks = witness::disks(Drive::all(&self.machine), &pen);
+        let mut variables = Variables(Rc::clone(&self.machine));
+        let mut firmware =
+            SeenFirmware { edge: &mut variables, known: &mut self.known, witness: &pen };
+        let mut clock = Clock(Rc::clone(&self.machine));
+        let mut host = Seen::<dyn Host> { edge: &mut clock, witness: &pen };
+        host.saw(Event::Home { life: self.lives });
+        let found = Home::find(&mut disks, &mut firmware, &mut host, self.latest);
+        let entered = found.and_then(|default| {
             Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
         });
         // As PID 1 does before it comes home.
@@ -84,18 +95,28 @@ impl World {
         Place::Entering
     }
 
-    pub(super) fn round(&self, mut agent: Box<Agent>) -> Place {
+    pub(super) fn round(&mut self, mut agent: Box<Agent>) -> Place {
+        let machine = || Rc::clone(&self.machine);
+        let pen = Pen::new(&self.machine);
+        let witness: &dyn Witness = &pen;
+        let mut line = self.line(self.server());
         let mut edges = Edges {
-            disks: Drive::all(&self.machine),
-            firmware: &mut Variables(Rc::clone(&self.machine)),
-            link: &mut self.line(self.server()),
-            crew: &mut Hands(Rc::clone(&self.machine)),
-            configurator: &mut Files(Rc::clone(&self.machine)),
-            power: &mut Switch(Rc::clone(&self.machine)),
-            watchdog: &mut Timer(Rc::clone(&self.machine)),
-            host: &mut Clock(Rc::clone(&self.machine)),
+            disks: witness::disks(Drive::all(&self.machine), witness),
+            firmware: &mut SeenFirmware {
+                edge: &mut Variables(machine()),
+                known: &mut self.known,
+                witness,
+            },
+            link: &mut line,
+            crew: &mut Seen::<dyn Crew> { edge: &mut Hands(machine()), witness },
+            configurator: &mut Seen::<dyn Configurator> { edge: &mut Files(machine()), witness },
+            power: &mut Seen::<dyn Power> { edge: &mut Switch(machine()), witness },
+            watchdog: &mut Seen::<dyn Watchdog> { edge: &mut Timer(machine()), witness },
+            host: &mut Seen::<dyn Host> { edge: &mut Clock(machine()), witness },
         };
-        match agent.round(&mut edges) {
+        let outcome = agent.round(&mut edges);
+        drop(edges);
+        match outcome {
             Ok(Round::Left) => return Place::Off,
             Ok(Round::Again(pause_ms)) => self.pause(pause_ms),
             Err(failure) => {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use repave_core::agent::Agent;
 use repave_core::resident::Resident;
+use repave_core::witness::Known;
 use repave_image::Reports;
 use repave_protocol::{
     BootMethod, Generation, Guid, Order, Purpose, ServerId, Settings, SettingsFile, Side, Standing,
@@ -100,6 +101,9 @@ pub struct World {
     /// What outlives the agent's life within a boot: the default partition's GUID, and a panic.
     latest: Option<Guid>,
     has_panicked: bool,
+    /// The agent's lives in this boot, and what the present one knows of the firmware's variables.
+    lives: u32,
+    known: Known,
     /// The server's id, by the seed that it comes from.
     server: Cell<Option<([u8; 32], ServerId)>>,
 }
@@ -151,6 +155,8 @@ impl World {
             place: Place::Off,
             latest: None,
             has_panicked: false,
+            lives: 0,
+            known: Known::default(),
             server: Cell::default(),
         }
     }
@@ -303,7 +309,7 @@ impl World {
         match started {
             Some(started) if self.is_default(started) => {
                 self.machine.borrow_mut().side = Side::Default;
-                (self.latest, self.has_panicked) = (None, false);
+                (self.latest, self.has_panicked, self.lives) = (None, false, 0);
                 Place::Entering
             }
             Some(started) => self.start_target(started),

@@ -6,7 +6,7 @@ use repave_protocol::{
 
 use super::super::{Call, Event, Line, Outcome};
 use super::BadLine;
-use crate::gpt::Entry;
+use crate::gpt::{Entry, Health};
 use crate::journal::{Accepted, Record, Secret, UpRecord};
 
 fn record() -> Record {
@@ -48,7 +48,7 @@ fn every_event_is_read_as_it_was_printed() {
     let events = [
         ("home 2", Event::Home { life: 2 }),
         ("", Event::Disk(0, Box::default())),
-        ("", Event::Table(1, guid)),
+        ("", Event::Table(1, guid, Health { primary: true, backup: false })),
         ("", Event::Entry(1, entry)),
         ("loader none", Event::Loader(None)),
         ("", Event::Loader(Some(guid))),
