@@ -7,6 +7,8 @@ use log::{LevelFilter, Log, Metadata, Record};
 use rustix::time::{ClockId, clock_gettime};
 use simplelog::SharedLogger;
 
+use crate::field_log::TARGET;
+
 struct Console;
 
 /// Starts logging; a second call does nothing.
@@ -24,11 +26,15 @@ impl Log for Console {
             return;
         }
         let now = clock_gettime(ClockId::Boottime);
+        let level = match record.target() {
+            TARGET => TARGET,
+            _ => record.level().as_str(),
+        };
         let line = format!(
             "[{:5}.{:03}] repave {:5} {}\n",
             now.tv_sec,
             now.tv_nsec / 1_000_000,
-            record.level(),
+            level,
             record.args()
         );
         // One write a line, so that lines of several threads stay whole. Nothing can be done

@@ -8,7 +8,7 @@ mod parse;
 
 use std::fmt;
 
-use repave_protocol::{Generation, Guid, Order, Sha256, Settings, Standing};
+use repave_protocol::{Generation, Guid, Order, Settings, Sha256, Standing};
 use serde::Serialize;
 
 use crate::edges::{Completion, WorkError};
@@ -83,7 +83,10 @@ pub enum Event {
 
 /// What the core asks of an edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "fields are what they are called: disks by number, places in bytes")]
+#[expect(
+    missing_docs,
+    reason = "fields are what they are called: disks by number, places in bytes"
+)]
 pub enum Call {
     /// Read from a disk.
     Read { disk: usize, offset_bytes: u64, length_bytes: u64 },
@@ -146,7 +149,8 @@ impl Event {
     /// A journal's record, without what nobody may know, and what is told for people only.
     pub fn journal(kept: Option<(u64, &Record)>) -> Self {
         let bare = |record: &Record| {
-            let mut record = Record { device_seed: Secret::new([0; 32]), trust: None, ..record.clone() };
+            let mut record =
+                Record { device_seed: Secret::new([0; 32]), trust: None, ..record.clone() };
             if let Some(failure) = &mut record.failure {
                 failure.message.clear();
             }
@@ -207,7 +211,8 @@ impl fmt::Display for Event {
                 write!(f, "disk {disk} table {guid} {primary} {backup}")
             }
             Self::Entry(disk, entry) => {
-                let Entry { number, type_guid, guid, first_lba, last_lba, attributes, name } = entry;
+                let Entry { number, type_guid, guid, first_lba, last_lba, attributes, name } =
+                    entry;
                 let head = format!(
                     "disk {disk} entry {number} {type_guid} {guid} {first_lba} {last_lba} {attributes}"
                 );
@@ -228,9 +233,7 @@ impl fmt::Display for Event {
             Self::Call(call, None) => call.fmt(f),
             Self::Call(call, Some(reason)) => text(f, &format!("{call} failed:"), reason),
             Self::Told(sequence, standing) => json(f, &format!("told {sequence}"), standing),
-            Self::Answered(generation, order) => {
-                json(f, &format!("answered {generation}"), order)
-            }
+            Self::Answered(generation, order) => json(f, &format!("answered {generation}"), order),
             Self::Trust(version) => write!(f, "trust {version}"),
             Self::Refused(code) => text(f, "refused", code),
             Self::Unanswered(reason) => text(f, "unanswered", reason),

@@ -3,8 +3,8 @@
 //! index. What comes out is pinned down to the last chunk; nothing else makes a [`TrustedImage`].
 
 use repave_image::{
-    Chunk, IndexPage, IndexRefusal, IndexRoot, ManifestRefusal, OciManifest, OciRefusal, ValidManifest,
-    limits,
+    Chunk, IndexPage, IndexRefusal, IndexRoot, ManifestRefusal, OciManifest, OciRefusal,
+    ValidManifest, limits,
 };
 use repave_protocol::{
     ImageReference, ImageSignature, ImageSignatureExpected, Keys, Refusal, Sha256, TrustDocument,

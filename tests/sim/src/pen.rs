@@ -1,5 +1,5 @@
 //! Who sees the events at the core's edges, and writes them into the world's log. What happens after
-//! power is gone, nobody sees.
+//! power is gone, nobody sees; in a replay, each must be the next one of the field log.
 
 use std::rc::Rc;
 
@@ -7,23 +7,31 @@ use repave_core::event::Event;
 use repave_core::witness::Witness;
 
 use crate::machine::Shared;
+use crate::replay::Script;
 
 /// The pen of a machine.
 #[derive(Debug)]
-pub(crate) struct Pen(Shared);
+pub(crate) struct Pen {
+    machine: Shared,
+    script: Option<Rc<Script>>,
+}
 
 impl Pen {
-    /// Of this machine.
-    pub(crate) fn new(machine: &Shared) -> Self {
-        Self(Rc::clone(machine))
+    /// Of this machine, which may follow a field log.
+    pub(crate) fn new(machine: &Shared, script: Option<&Rc<Script>>) -> Self {
+        Self { machine: Rc::clone(machine), script: script.cloned() }
     }
 }
 
 impl Witness for Pen {
     fn saw(&self, event: Event) {
-        let events = &mut self.0.borrow_mut().events;
-        if !events.is_cut() {
-            events.event(event);
+        let machine = &mut *self.machine.borrow_mut();
+        let is_seen = match &self.script {
+            None => !machine.events.is_cut(),
+            Some(script) => script.saw(&event, machine),
+        };
+        if is_seen {
+            machine.events.event(event);
         }
     }
 }

@@ -147,7 +147,12 @@ impl<'a> Words<'a> {
             }
             "found" => {
                 let name = self.word().to_owned();
-                let value = if self.0 == "none" { self.rest(); None } else { Some(self.hex()?) };
+                let value = if self.0 == "none" {
+                    self.rest();
+                    None
+                } else {
+                    Some(self.hex()?)
+                };
                 Event::Found(name, value)
             }
             "told" => Event::Told(self.value()?, self.json()?),

@@ -78,7 +78,7 @@ impl Journal {
     }
 
     /// How often it was written; the two slots take turns by it.
-    pub(crate) const fn sequence(&self) -> u64 {
+    pub const fn sequence(&self) -> u64 {
         self.sequence
     }
 

@@ -2,7 +2,6 @@
 //! life after it is told, as PID 1 does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
 use repave_core::edges::{Configurator, Crew, Edges, Host, Power, Watchdog};
@@ -12,16 +11,9 @@ use repave_core::watchdog::TIMEOUT_S;
 use repave_core::witness::{self, Known, Seen, SeenFirmware, Witness};
 use repave_protocol::{Nonce, ServerId, SigningKey};
 
-use super::{PATIENCE_MS, PAUSE_MS, Place, World};
-use crate::configurator::Files;
-use crate::crew::Hands;
-use crate::disk::Drive;
+use super::edges::Around;
+use super::{PAUSE_MS, Place, World};
 use crate::events::PANIC;
-use crate::firmware::Variables;
-use crate::host::Clock;
-use crate::pen::Pen;
-use crate::power::Switch;
-use crate::watchdog::Timer;
 
 impl World {
     /// A stretch of the agent's life. A panic ends it.
@@ -45,13 +37,11 @@ impl World {
     pub(super) fn enter(&mut self) -> Place {
         self.lives += 1;
         self.known = Known::default();
-        let pen = Pen::new(&self.machine);
-        let mut disks = witness::disks(Drive::all(&self.machine), &pen);
-        let mut variables = Variables(Rc::clone(&self.machine));
-        let mut firmware =
-            SeenFirmware { edge: &mut variables, known: &mut self.known, witness: &pen };
-        let mut clock = Clock(Rc::clone(&self.machine));
-        let mut host = Seen::<dyn Host> { edge: &mut clock, witness: &pen };
+        let (pen, disks, mut around) = self.edges();
+        let mut disks = witness::disks(disks, &pen);
+        let edge = around.firmware.as_mut();
+        let mut firmware = SeenFirmware { edge, known: &mut self.known, witness: &pen };
+        let mut host = Seen::<dyn Host> { edge: around.host.as_mut(), witness: &pen };
         host.saw(Event::Home { life: self.lives });
         let found = Home::find(&mut disks, &mut firmware, &mut host, self.latest);
         let entered = found.and_then(|default| {
@@ -79,7 +69,7 @@ impl World {
             root_key,
             join_token: None,
             architecture: self.spec.architecture.clone(),
-            patience_ms: PATIENCE_MS,
+            patience_ms: self.patience_ms,
         };
         let boot = Nonce::from_random(host.entropy());
         let mut agent = Agent::new(character, trust, home, boot);
@@ -96,23 +86,22 @@ impl World {
     }
 
     pub(super) fn round(&mut self, mut agent: Box<Agent>) -> Place {
-        let machine = || Rc::clone(&self.machine);
-        let pen = Pen::new(&self.machine);
+        let (pen, disks, mut around) = self.edges();
         let witness: &dyn Witness = &pen;
-        let mut line = self.line(self.server());
+        let Around { firmware, link, crew, configurator, power, watchdog, host } = &mut around;
         let mut edges = Edges {
-            disks: witness::disks(Drive::all(&self.machine), witness),
+            disks: witness::disks(disks, witness),
             firmware: &mut SeenFirmware {
-                edge: &mut Variables(machine()),
+                edge: firmware.as_mut(),
                 known: &mut self.known,
                 witness,
             },
-            link: &mut line,
-            crew: &mut Seen::<dyn Crew> { edge: &mut Hands(machine()), witness },
-            configurator: &mut Seen::<dyn Configurator> { edge: &mut Files(machine()), witness },
-            power: &mut Seen::<dyn Power> { edge: &mut Switch(machine()), witness },
-            watchdog: &mut Seen::<dyn Watchdog> { edge: &mut Timer(machine()), witness },
-            host: &mut Seen::<dyn Host> { edge: &mut Clock(machine()), witness },
+            link: link.as_mut(),
+            crew: &mut Seen::<dyn Crew> { edge: crew.as_mut(), witness },
+            configurator: &mut Seen::<dyn Configurator> { edge: configurator.as_mut(), witness },
+            power: &mut Seen::<dyn Power> { edge: power.as_mut(), witness },
+            watchdog: &mut Seen::<dyn Watchdog> { edge: watchdog.as_mut(), witness },
+            host: &mut Seen::<dyn Host> { edge: host.as_mut(), witness },
         };
         let outcome = agent.round(&mut edges);
         drop(edges);

@@ -2,6 +2,7 @@
 //! and the resident are the core's own; everything around them is simulated.
 
 mod default_side;
+mod edges;
 mod seen;
 mod target;
 
@@ -27,6 +28,7 @@ use crate::firmware::{Nvram, Quirks, Started};
 use crate::image::{Image, ImageSpec};
 use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
+use crate::replay::Script;
 use crate::stable::find;
 use repave_chance::Chance;
 
@@ -104,6 +106,9 @@ pub struct World {
     /// The agent's lives in this boot, and what the present one knows of the firmware's variables.
     lives: u32,
     known: Known,
+    /// The field log that is lived again, if one is.
+    script: Option<Rc<Script>>,
+    patience_ms: u64,
     /// The server's id, by the seed that it comes from.
     server: Cell<Option<([u8; 32], ServerId)>>,
 }
@@ -157,6 +162,8 @@ impl World {
             has_panicked: false,
             lives: 0,
             known: Known::default(),
+            script: None,
+            patience_ms: PATIENCE_MS,
             server: Cell::default(),
         }
     }

@@ -1,8 +1,6 @@
 //! Every form of an event, printed and read back; and lines that are none.
 
-use repave_protocol::{
-    Blame, Fault, Generation, Guid, Order, Sha256, Stage, Standing,
-};
+use repave_protocol::{Blame, Fault, Generation, Guid, Order, Sha256, Stage, Standing};
 
 use super::super::{Call, Event, Line, Outcome};
 use super::BadLine;
@@ -40,8 +38,12 @@ fn every_event_is_read_as_it_was_printed() {
         name: "a \"name\"\nof two lines".into(),
     };
     let fault = Fault::new(Blame::Device, "disk-failed", "", Some(Stage::Unsealed));
-    let purposing =
-        Standing::Purposing { stage: Stage::Planned, done_bytes: 1, total_bytes: 2, bytes_per_s: 0 };
+    let purposing = Standing::Purposing {
+        stage: Stage::Planned,
+        done_bytes: 1,
+        total_bytes: 2,
+        bytes_per_s: 0,
+    };
     let words = || Some("Input/output error (os error 5)".to_owned());
     let (disk, offset_bytes, length_bytes) = (1, 4096, 512);
     let name = || "BootOrder".to_owned();
