@@ -6,7 +6,7 @@
 
 mod parse;
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use repave_protocol::{Generation, Guid, Order, Settings, Sha256, Standing};
 use serde::Serialize;
@@ -147,6 +147,7 @@ pub enum Outcome {
 
 impl Event {
     /// A journal's record, without what nobody may know, and what is told for people only.
+    #[inline(never)]
     pub fn journal(kept: Option<(u64, &Record)>) -> Self {
         let bare = |record: &Record| {
             let mut record =
@@ -160,6 +161,7 @@ impl Event {
     }
 
     /// A status; what only a clock or people understand is left out.
+    #[inline(never)]
     pub fn told(sequence: u64, standing: &Standing) -> Self {
         let mut standing = standing.clone();
         match &mut standing {
@@ -174,6 +176,7 @@ impl Event {
     }
 
     /// An order; of its settings only that and how the watchdog is fed, which decides how to leave.
+    #[inline(never)]
     pub fn answered(generation: Generation, order: &Order) -> Self {
         let mut order = order.clone();
         if let Order::Purpose(purpose) = &mut order {
@@ -206,50 +209,72 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Home { life } => write!(f, "home {life}"),
-            Self::Disk(disk, facts) => json(f, &format!("disk {disk} is"), facts),
+            Self::Disk(disk, facts) => {
+                write!(f, "disk {disk} is ")?;
+                json(f, facts)
+            }
             Self::Table(disk, guid, Health { primary, backup }) => {
                 write!(f, "disk {disk} table {guid} {primary} {backup}")
             }
             Self::Entry(disk, entry) => {
                 let Entry { number, type_guid, guid, first_lba, last_lba, attributes, name } =
                     entry;
-                let head = format!(
-                    "disk {disk} entry {number} {type_guid} {guid} {first_lba} {last_lba} {attributes}"
-                );
-                json(f, &head, name)
+                write!(f, "disk {disk} entry {number} {type_guid} {guid} ")?;
+                write!(f, "{first_lba} {last_lba} {attributes} ")?;
+                json(f, name)
             }
             Self::Loader(None) => f.write_str("loader none"),
             Self::Loader(Some(guid)) => write!(f, "loader {guid}"),
             Self::Journal(None) => f.write_str("journal none"),
             Self::Journal(Some((sequence, record))) => {
-                json(f, &format!("journal {sequence}"), record)
+                write!(f, "journal {sequence} ")?;
+                json(f, record)
             }
             Self::Up(None) => f.write_str("up none"),
             Self::Up(Some(up)) => write!(f, "up {} {}", up.generation, up.departure),
-            Self::Drew(bytes) => hex(f, "drew", bytes),
-            Self::Names(names) => write!(f, "variables {}", names.join(" ")),
+            Self::Drew(bytes) => {
+                f.write_str("drew ")?;
+                hex(f, bytes)
+            }
+            Self::Names(names) => {
+                f.write_str("variables")?;
+                names.iter().try_for_each(|name| write!(f, " {name}"))
+            }
             Self::Found(name, None) => write!(f, "found {name} none"),
-            Self::Found(name, Some(value)) => hex(f, &format!("found {name}"), value),
+            Self::Found(name, Some(value)) => {
+                write!(f, "found {name} ")?;
+                hex(f, value)
+            }
             Self::Call(call, None) => call.fmt(f),
-            Self::Call(call, Some(reason)) => text(f, &format!("{call} failed:"), reason),
-            Self::Told(sequence, standing) => json(f, &format!("told {sequence}"), standing),
-            Self::Answered(generation, order) => json(f, &format!("answered {generation}"), order),
+            Self::Call(call, Some(reason)) => {
+                call.fmt(f)?;
+                text(f, " failed: ", reason)
+            }
+            Self::Told(sequence, standing) => {
+                write!(f, "told {sequence} ")?;
+                json(f, standing)
+            }
+            Self::Answered(generation, order) => {
+                write!(f, "answered {generation} ")?;
+                json(f, order)
+            }
             Self::Trust(version) => write!(f, "trust {version}"),
-            Self::Refused(code) => text(f, "refused", code),
-            Self::Unanswered(reason) => text(f, "unanswered", reason),
+            Self::Refused(code) => text(f, "refused ", code),
+            Self::Unanswered(reason) => text(f, "unanswered ", reason),
             Self::Alone => f.write_str("alone"),
             Self::Image(manifest, pages, config) => {
                 write!(f, "image {manifest} ")?;
                 runs(f, pages)?;
-                text(f, "", config)
+                text(f, " ", config)
             }
             Self::Page(number, stored) => {
                 write!(f, "page {number} ")?;
                 runs(f, stored)
             }
-            Self::Missed(reason) => text(f, "missed", reason),
+            Self::Missed(reason) => text(f, "missed ", reason),
             Self::Job(chunk, slot, outcome) => {
-                let words = match outcome {
+                write!(f, "chunk {chunk} slot {slot} ")?;
+                f.write_str(match outcome {
                     Outcome::Fetched => "fetched",
                     Outcome::Lied => "lied",
                     Outcome::Wrote => "wrote",
@@ -257,14 +282,9 @@ impl fmt::Display for Event {
                     Outcome::WasZero => "was-zero",
                     Outcome::Same => "same",
                     Outcome::Other => "other",
-                    Outcome::Source(_) => "source failed:",
-                    Outcome::Device(_) => "device failed:",
-                };
-                write!(f, "chunk {chunk} slot {slot} {words}")?;
-                match outcome {
-                    Outcome::Source(reason) | Outcome::Device(reason) => text(f, "", reason),
-                    _ => Ok(()),
-                }
+                    Outcome::Source(reason) => return text(f, "source failed: ", reason),
+                    Outcome::Device(reason) => return text(f, "device failed: ", reason),
+                })
             }
         }
     }
@@ -286,7 +306,10 @@ impl fmt::Display for Call {
             }
             Self::List => f.write_str("firmware list"),
             Self::Get { name } => write!(f, "firmware get {name}"),
-            Self::Set { name, value } => hex(f, &format!("firmware set {name}"), value),
+            Self::Set { name, value } => {
+                write!(f, "firmware set {name} ")?;
+                hex(f, value)
+            }
             Self::Delete { name } => write!(f, "firmware delete {name}"),
             Self::Configure => f.write_str("settings write"),
             Self::Verify => f.write_str("settings verify"),
@@ -299,19 +322,18 @@ impl fmt::Display for Call {
     }
 }
 
-/// Words before a value of ours, as JSON of one line.
-fn json(f: &mut fmt::Formatter<'_>, head: &str, value: &impl Serialize) -> fmt::Result {
-    let value = serde_json::to_string(value).map_err(|_| fmt::Error)?;
-    write!(f, "{head} {value}")
+/// A value of ours, as JSON of one line.
+fn json(f: &mut fmt::Formatter<'_>, value: &impl Serialize) -> fmt::Result {
+    f.write_str(&serde_json::to_string(value).map_err(|_| fmt::Error)?)
 }
 
-/// Words before somebody else's, which may have anything in it but stay one line.
+/// Somebody else's words, which may have anything in them but stay one line.
 fn text(f: &mut fmt::Formatter<'_>, head: &str, words: &str) -> fmt::Result {
-    write!(f, "{head} {}", words.replace(|c: char| c.is_control(), " "))
+    f.write_str(head)?;
+    words.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
 }
 
-fn hex(f: &mut fmt::Formatter<'_>, head: &str, bytes: &[u8]) -> fmt::Result {
-    write!(f, "{head} ")?;
+fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 

@@ -127,9 +127,8 @@ impl Firmware for SeenFirmware<'_> {
             Ok(names) => names,
             failed => return self.told(Call::List, failed),
         };
-        let mut entries: Vec<String> =
+        let entries: Vec<String> =
             names.iter().filter(|name| entry_number(name).is_some()).cloned().collect();
-        entries.sort();
         if self.known.names.as_ref() != Some(&entries) {
             self.known.names = Some(entries.clone());
             self.witness.saw(Event::Names(entries));

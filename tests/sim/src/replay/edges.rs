@@ -70,6 +70,10 @@ impl Scripted<dyn Disk> {
             Fate::Fails(reason) => {
                 let is_cut = self.machine.borrow().events.is_cut();
                 match operation {
+                    // Of several reads of the same place, a later one.
+                    "read" if !is_cut && self.script.choose(2) == 1 => {
+                        return make(self.edge.as_mut());
+                    }
                     "write" if !is_cut && self.script.choose(2) == 1 => {
                         make(self.edge.as_mut())?;
                     }

@@ -4,6 +4,7 @@
 mod boot;
 mod database;
 mod faults;
+mod field_log;
 mod first_status;
 #[cfg(feature = "full")]
 mod full;

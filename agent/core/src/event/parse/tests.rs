@@ -60,7 +60,7 @@ fn every_event_is_read_as_it_was_printed() {
         ("up 4 2", Event::Up(Some(UpRecord { generation: Generation(4), departure: 2 }))),
         ("drew 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", Event::Drew([10; 16])),
         ("variables Boot0000 Boot0001", Event::Names(vec!["Boot0000".into(), "Boot0001".into()])),
-        ("variables ", Event::Names(Vec::new())),
+        ("variables", Event::Names(Vec::new())),
         ("found BootNext none", Event::Found("BootNext".into(), None)),
         ("found BootOrder 0100", Event::Found(name(), Some(vec![1, 0]))),
         ("found BootOrder ", Event::Found(name(), Some(Vec::new()))),
