@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use log::{LevelFilter, Log, Metadata, Record};
+use rustix::termios::tcdrain;
 use rustix::time::{ClockId, clock_gettime};
 use simplelog::SharedLogger;
 
@@ -40,6 +41,11 @@ impl Log for Console {
         // One write a line, so that lines of several threads stay whole. Nothing can be done
         // about a console that does not take it.
         let _ = io::stderr().lock().write_all(line.as_bytes());
+        if level == TARGET {
+            // A serial line takes pages at once and sends them later. What is not sent at a reset is
+            // lost, and a field log that ends too early tells of another world.
+            let _ = tcdrain(io::stderr());
+        }
     }
 
     fn flush(&self) {}

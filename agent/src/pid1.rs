@@ -19,7 +19,7 @@ use repave_core::event::Event;
 use repave_core::failure::Failure;
 use repave_core::home::Home;
 use repave_core::watchdog::{Stretch, TIMEOUT_S};
-use repave_core::witness::{self, Known, Seen, SeenFirmware, Witness};
+use repave_core::witness::{self, Known, Witness, Witnessed, WitnessedFirmware};
 use repave_protocol::{Guid, Nonce, ServerId};
 use rustix::mount::MountFlags;
 
@@ -108,10 +108,10 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     let witness: &dyn Witness = &field_log;
     let (mut variables, mut known) =
         (EfiVariables::new(Path::new(EFI_VARIABLES)), Known::default());
-    let mut firmware = SeenFirmware { edge: &mut variables, known: &mut known, witness };
+    let mut firmware = WitnessedFirmware { edge: &mut variables, known: &mut known, witness };
     let mut disks = witness::disks(world::boxed(&open), witness);
     let mut running = world::host();
-    let mut host = Seen::<dyn Host> { edge: &mut running, witness };
+    let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
     kept.lives += 1;
     host.saw(Event::Home { life: kept.lives });
     let default = Home::find(&mut disks, &mut firmware, &mut host, kept.default).map_err(words)?;
@@ -130,7 +130,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         .context(TRUST_PATH)?;
     let server = ServerId::of(&home.journal.device_key().public());
     info!("server {server} of pool {}", config.pool);
-    let mut host = Seen::<dyn Host> { edge: &mut running, witness };
+    let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
     let boot = Nonce::from_random(host.entropy());
     let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
     let is_online = |network: &Network| network.wait_online(Instant::now() + ONLINE_WAIT);
@@ -153,10 +153,10 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         disks,
         firmware: &mut firmware,
         link: &mut world.link,
-        crew: &mut Seen::<dyn Crew> { edge: &mut world.crew, witness },
-        configurator: &mut Seen::<dyn Configurator> { edge: &mut world.configurator, witness },
-        power: &mut Seen::<dyn Power> { edge: &mut world.power, witness },
-        watchdog: &mut Seen::<dyn Watchdog> { edge: &mut kept.watchdog, witness },
+        crew: &mut Witnessed::<dyn Crew> { edge: &mut world.crew, witness },
+        configurator: &mut Witnessed::<dyn Configurator> { edge: &mut world.configurator, witness },
+        power: &mut Witnessed::<dyn Power> { edge: &mut world.power, witness },
+        watchdog: &mut Witnessed::<dyn Watchdog> { edge: &mut kept.watchdog, witness },
         host: &mut host,
     };
     agent.live(&mut edges);

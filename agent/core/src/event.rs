@@ -52,8 +52,9 @@ pub enum Event {
     Up(Option<UpRecord>),
     /// Bytes that chance gave, for what may be known: GUIDs, and which chunks are looked at.
     Drew([u8; 16]),
-    /// The boot entries that the firmware lists, where they are not those that it listed before.
-    Names(Vec<String>),
+    /// The boot entries that the firmware lists, a space between two, where they are not those that it
+    /// listed before.
+    Names(String),
     /// A variable's value, where it is not what was read or written last.
     Found(String, Option<Vec<u8>>),
     /// What was asked, and why it failed if it did. What does not come back is told before.
@@ -236,10 +237,7 @@ impl fmt::Display for Event {
                 f.write_str("drew ")?;
                 hex(f, bytes)
             }
-            Self::Names(names) => {
-                f.write_str("variables")?;
-                names.iter().try_for_each(|name| write!(f, " {name}"))
-            }
+            Self::Names(names) => write!(f, "variables {names}"),
             Self::Found(name, None) => write!(f, "found {name} none"),
             Self::Found(name, Some(value)) => {
                 write!(f, "found {name} ")?;

@@ -75,7 +75,7 @@ impl Disk for Around<'_> {
 /// What is known of the firmware's variables, for as long as the agent lives.
 #[derive(Debug, Default)]
 pub struct Known {
-    names: Option<Vec<String>>,
+    names: Option<String>,
     values: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -96,7 +96,7 @@ impl Known {
 }
 
 /// An edge, and who sees it.
-pub struct Seen<'a, T: ?Sized> {
+pub struct Witnessed<'a, T: ?Sized> {
     /// The edge.
     pub edge: &'a mut T,
     /// Who sees what goes through it.
@@ -104,7 +104,7 @@ pub struct Seen<'a, T: ?Sized> {
 }
 
 /// The firmware, with what is known of it.
-pub struct SeenFirmware<'a> {
+pub struct WitnessedFirmware<'a> {
     /// The firmware.
     pub edge: &'a mut dyn Firmware,
     /// What was read and written before.
@@ -113,7 +113,7 @@ pub struct SeenFirmware<'a> {
     pub witness: &'a dyn Witness,
 }
 
-impl SeenFirmware<'_> {
+impl WitnessedFirmware<'_> {
     fn told<T>(&self, call: Call, outcome: Result<T, FirmwareError>) -> Result<T, FirmwareError> {
         let failure = outcome.as_ref().err().map(|error| error.reason.clone());
         self.witness.saw(Event::Call(call, failure));
@@ -121,14 +121,19 @@ impl SeenFirmware<'_> {
     }
 }
 
-impl Firmware for SeenFirmware<'_> {
+impl Firmware for WitnessedFirmware<'_> {
     fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
         let names = match self.edge.names() {
             Ok(names) => names,
             failed => return self.told(Call::List, failed),
         };
-        let entries: Vec<String> =
-            names.iter().filter(|name| entry_number(name).is_some()).cloned().collect();
+        let mut entries = String::new();
+        for name in names.iter().filter(|name| entry_number(name).is_some()) {
+            if !entries.is_empty() {
+                entries.push(' ');
+            }
+            entries.push_str(name);
+        }
         if self.known.names.as_ref() != Some(&entries) {
             self.known.names = Some(entries.clone());
             self.witness.saw(Event::Names(entries));
@@ -170,7 +175,7 @@ impl Firmware for SeenFirmware<'_> {
     }
 }
 
-impl Host for Seen<'_, dyn Host + '_> {
+impl Host for Witnessed<'_, dyn Host + '_> {
     fn uptime_ms(&self) -> u64 {
         self.edge.uptime_ms()
     }
@@ -202,7 +207,7 @@ impl Host for Seen<'_, dyn Host + '_> {
     }
 }
 
-impl Crew for Seen<'_, dyn Crew + '_> {
+impl Crew for Witnessed<'_, dyn Crew + '_> {
     fn start(&mut self, disk: usize, chunk_bytes: u32) -> Result<Box<dyn Workers>, DeviceError> {
         let started = self.edge.start(disk, chunk_bytes);
         let slots = started.as_ref().map_or(0, |workers| workers.slots());
@@ -212,7 +217,7 @@ impl Crew for Seen<'_, dyn Crew + '_> {
     }
 }
 
-impl Seen<'_, dyn Configurator + '_> {
+impl Witnessed<'_, dyn Configurator + '_> {
     fn told(&self, call: Call, outcome: Result<(), SettingsError>) -> Result<(), SettingsError> {
         let words = |error: &SettingsError| {
             let blame = if error.image_at_fault { "image" } else { "device" };
@@ -223,7 +228,7 @@ impl Seen<'_, dyn Configurator + '_> {
     }
 }
 
-impl Configurator for Seen<'_, dyn Configurator + '_> {
+impl Configurator for Witnessed<'_, dyn Configurator + '_> {
     fn write(&mut self, volume: &Volume, files: &[Rendered]) -> Result<(), SettingsError> {
         let outcome = self.edge.write(volume, files);
         self.told(Call::Configure, outcome)
@@ -235,7 +240,7 @@ impl Configurator for Seen<'_, dyn Configurator + '_> {
     }
 }
 
-impl Seen<'_, dyn Power + '_> {
+impl Witnessed<'_, dyn Power + '_> {
     /// What does not come back is told before; that it came back, after.
     fn left(&self, call: Call, outcome: Result<(), PowerError>) -> Result<(), PowerError> {
         if let Err(error) = &outcome {
@@ -245,7 +250,7 @@ impl Seen<'_, dyn Power + '_> {
     }
 }
 
-impl Power for Seen<'_, dyn Power + '_> {
+impl Power for Witnessed<'_, dyn Power + '_> {
     fn load(&mut self, image: &KexecImage) -> Result<(), PowerError> {
         let outcome = self.edge.load(image);
         let failure = outcome.as_ref().err().map(|error| error.reason.clone());
@@ -266,7 +271,7 @@ impl Power for Seen<'_, dyn Power + '_> {
     }
 }
 
-impl Watchdog for Seen<'_, dyn Watchdog + '_> {
+impl Watchdog for Witnessed<'_, dyn Watchdog + '_> {
     fn report(&self) -> WatchdogReport {
         self.edge.report()
     }

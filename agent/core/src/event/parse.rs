@@ -141,10 +141,7 @@ impl<'a> Words<'a> {
                 }
             },
             "drew" => Event::Drew(self.hex()?.try_into().map_err(|_| "it takes 16 bytes")?),
-            "variables" => {
-                let names = self.rest();
-                Event::Names(names.split_whitespace().map(String::from).collect())
-            }
+            "variables" => Event::Names(self.rest()),
             "found" => {
                 let name = self.word().to_owned();
                 let value = if self.0 == "none" {

@@ -9,8 +9,7 @@ use std::process::ExitCode;
 
 use repave_sim::{campaign, exhaustive, replay, swarm};
 
-const USAGE: &str =
-    "usage: sim SEEDS [STATE], where SEEDS is a..b, n to see one seed's events, or exhaustive; or sim replay DUMP";
+const USAGE: &str = "usage: sim SEEDS [STATE], where SEEDS is a..b, n to see one seed's events, or exhaustive; or sim replay DUMP";
 
 fn main() -> ExitCode {
     campaign::hush_simulated_panics();

@@ -173,14 +173,16 @@ impl Firmware for Scripted<dyn Firmware> {
     fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
         self.asked(&Call::List, "*", "list")?;
         if let Some(Event::Names(names)) = self.script.peek().as_deref() {
+            let names: Vec<&str> = names.split_whitespace().collect();
+            let is_listed = |name: &String| names.contains(&name.as_str());
             let machine = &mut *self.machine.borrow_mut();
             let variables = &mut machine.nvram.variables;
-            variables.retain(|name, _| entry_number(name).is_none() || names.contains(name));
-            for name in names {
+            variables.retain(|name, _| entry_number(name).is_none() || is_listed(name));
+            for name in &names {
                 // Its value is told when it is read.
-                variables.entry(name.clone()).or_default();
+                variables.entry((*name).into()).or_default();
             }
-            machine.watch.foreign.retain(|name, _| names.contains(name));
+            machine.watch.foreign.retain(|name, _| is_listed(name));
             machine.watch.forget_order();
         }
         self.edge.names()

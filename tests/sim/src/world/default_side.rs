@@ -8,7 +8,7 @@ use repave_core::edges::{Configurator, Crew, Edges, Host, Power, Watchdog};
 use repave_core::event::Event;
 use repave_core::home::Home;
 use repave_core::watchdog::TIMEOUT_S;
-use repave_core::witness::{self, Known, Seen, SeenFirmware, Witness};
+use repave_core::witness::{self, Known, Witness, Witnessed, WitnessedFirmware};
 use repave_protocol::{Nonce, ServerId, SigningKey};
 
 use super::edges::Around;
@@ -40,8 +40,8 @@ impl World {
         let (pen, disks, mut around) = self.edges();
         let mut disks = witness::disks(disks, &pen);
         let edge = around.firmware.as_mut();
-        let mut firmware = SeenFirmware { edge, known: &mut self.known, witness: &pen };
-        let mut host = Seen::<dyn Host> { edge: around.host.as_mut(), witness: &pen };
+        let mut firmware = WitnessedFirmware { edge, known: &mut self.known, witness: &pen };
+        let mut host = Witnessed::<dyn Host> { edge: around.host.as_mut(), witness: &pen };
         host.saw(Event::Home { life: self.lives });
         let found = Home::find(&mut disks, &mut firmware, &mut host, self.latest);
         let entered = found.and_then(|default| {
@@ -91,17 +91,20 @@ impl World {
         let Around { firmware, link, crew, configurator, power, watchdog, host } = &mut around;
         let mut edges = Edges {
             disks: witness::disks(disks, witness),
-            firmware: &mut SeenFirmware {
+            firmware: &mut WitnessedFirmware {
                 edge: firmware.as_mut(),
                 known: &mut self.known,
                 witness,
             },
             link: link.as_mut(),
-            crew: &mut Seen::<dyn Crew> { edge: crew.as_mut(), witness },
-            configurator: &mut Seen::<dyn Configurator> { edge: configurator.as_mut(), witness },
-            power: &mut Seen::<dyn Power> { edge: power.as_mut(), witness },
-            watchdog: &mut Seen::<dyn Watchdog> { edge: watchdog.as_mut(), witness },
-            host: &mut Seen::<dyn Host> { edge: host.as_mut(), witness },
+            crew: &mut Witnessed::<dyn Crew> { edge: crew.as_mut(), witness },
+            configurator: &mut Witnessed::<dyn Configurator> {
+                edge: configurator.as_mut(),
+                witness,
+            },
+            power: &mut Witnessed::<dyn Power> { edge: power.as_mut(), witness },
+            watchdog: &mut Witnessed::<dyn Watchdog> { edge: watchdog.as_mut(), witness },
+            host: &mut Witnessed::<dyn Host> { edge: host.as_mut(), witness },
         };
         let outcome = agent.round(&mut edges);
         drop(edges);
