@@ -337,19 +337,36 @@ mod tests {
         }
     }
 
+    /// Makes chunks 1 to 5 zero, more than a buffer holds; says how much was written.
+    fn zeroes(world: &mut World, look_first: bool) -> u32 {
+        let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, 5 * CHUNK_BYTES as u32);
+        match world.perform(0, Work::Zero { offset_bytes, length_bytes, look_first }) {
+            Ok(Seen::Zeroed { written_bytes }) => written_bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
-    fn a_range_is_zeroed_only_if_it_is_not_zero() {
+    fn only_what_is_not_zero_is_zeroed() {
         let mut world = world(Vec::new());
-        let (offset_bytes, length_bytes) = (CHUNK_BYTES as u64, CHUNK_BYTES as u32);
-        let zero = Work::Zero { offset_bytes, length_bytes, look_first: true };
-        assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: true }));
+        assert_eq!(zeroes(&mut world, true), 0);
         let mut last_byte = [0; 512];
         last_byte[511] = 1;
-        world.disk.file().write(2 * offset_bytes - 512, &last_byte).unwrap();
-        assert_eq!(world.perform(0, zero.clone()), Ok(Seen::Zeroed { already: false }));
-        assert_eq!(world.perform(0, zero), Ok(Seen::Zeroed { already: true }));
-        let unseen = Work::Zero { offset_bytes, length_bytes, look_first: false };
-        assert_eq!(world.perform(0, unseen), Ok(Seen::Zeroed { already: false }));
+        let chunks: [&[u64]; 5] = [&[1], &[5], &[2, 3], &[1, 3, 5], &[1, 2, 3, 4, 5]];
+        for dirty in chunks {
+            for chunk in [&[0, 6], dirty].concat() {
+                let end_bytes = (chunk + 1) * CHUNK_BYTES as u64;
+                world.disk.file().write(end_bytes - 512, &last_byte).unwrap();
+            }
+            assert_eq!(zeroes(&mut world, true), (dirty.len() * CHUNK_BYTES) as u32, "{dirty:?}");
+            for chunk in 0..7 {
+                let is_outside = chunk == 0 || chunk == 6;
+                let seen = world.perform(1, read(chunk * CHUNK_BYTES, Look::Zero));
+                assert_eq!(seen, Ok(Seen::Zero(!is_outside)), "chunk {chunk} of {dirty:?}");
+            }
+        }
+        assert_eq!(zeroes(&mut world, true), 0);
+        assert_eq!(zeroes(&mut world, false), 5 * CHUNK_BYTES as u32);
     }
 
     fn check_source_fault(pack: Vec<u8>, work: Work, reason: &str) {

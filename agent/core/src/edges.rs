@@ -163,7 +163,7 @@ pub enum Work {
         /// What is looked for.
         look: Look,
     },
-    /// Make a range of the disk zero.
+    /// Make a range of the disk zero. It may be longer than the buffer, which is for looking.
     Zero {
         /// Where on the disk.
         offset_bytes: u64,
@@ -213,8 +213,8 @@ pub enum Seen {
     Zero(bool),
     /// A range is zero now.
     Zeroed {
-        /// Whether a read past the cache found it so already, and nothing was written.
-        already: bool,
+        /// How much of it was written; a read past the cache found the rest to be so already.
+        written_bytes: u32,
     },
 }
 

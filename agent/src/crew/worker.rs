@@ -161,9 +161,15 @@ impl Worker {
         let file = &shared.file;
         let (_, offset_bytes, length_bytes) = extent(work);
         let mut buffer = buffer(&shared, slot, work)?;
+        if let Work::Zero { look_first, .. } = work {
+            let written = zero(file, offset_bytes, length_bytes, &mut buffer, *look_first);
+            return Ok(Seen::Zeroed { written_bytes: written.map_err(WorkError::Device)? });
+        }
         let bytes = &mut buffer[..length_bytes];
         match work {
-            Work::Fetch { .. } => Err(misuse(&shared, work, "a fetch goes in a run".into())),
+            Work::Fetch { .. } | Work::Zero { .. } => {
+                Err(misuse(&shared, work, "it goes another way".into()))
+            }
             Work::Write { first_block_last, .. } => {
                 let written = match first_block_last {
                     true => write_first_block_last(file, offset_bytes, bytes),
@@ -179,10 +185,6 @@ impl Worker {
                     Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
                     Look::Zero => Seen::Zero(is_zero(bytes)),
                 })
-            }
-            Work::Zero { look_first, .. } => {
-                let already = zero(file, offset_bytes, bytes, *look_first);
-                Ok(Seen::Zeroed { already: already.map_err(WorkError::Device)? })
             }
         }
     }
@@ -227,7 +229,8 @@ fn buffer<'a>(
     };
     let buffer = buffer.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, _, length_bytes) = extent(work);
-    if length_bytes > buffer.len() {
+    let is_for_looking = matches!(work, Work::Zero { .. });
+    if length_bytes > buffer.len() && !is_for_looking {
         return Err(misuse(shared, work, format!("a buffer holds {} bytes", buffer.len())));
     }
     Ok(buffer)
@@ -270,25 +273,59 @@ fn write_first_block_last(
     file.write(offset_bytes, first)
 }
 
-/// Makes the range zero; says whether it was so already. Reading first spares the medium a write
-/// that changes nothing, and a discard would not promise zeroes. The first block says mostly enough.
-/// What cannot be read is written: a disk may mend a bad block by that.
+/// Makes the range zero, and says how many bytes of it were written. Reading first spares the medium
+/// writes that change nothing, and a discard would not promise zeroes. A range may be longer than
+/// the buffer: it is looked at piece by piece, and what has to be written together is one command.
 fn zero(
     file: &DirectFile,
     offset_bytes: u64,
+    length_bytes: usize,
     buffer: &mut [u8],
     look_first: bool,
-) -> Result<bool, DeviceError> {
-    let probe_bytes = buffer.len().min(ALIGNMENT_BYTES);
-    let is_zero_in = |part: &mut [u8]| file.read(offset_bytes, part).is_ok() && is_zero(part);
-    if look_first && is_zero_in(&mut buffer[..probe_bytes]) && is_zero_in(buffer) {
-        return Ok(true);
+) -> Result<u32, DeviceError> {
+    let (mut written_bytes, mut dirty_from, mut at) = (0, 0, 0);
+    while at < length_bytes {
+        let piece_bytes = buffer.len().min(length_bytes - at);
+        let next = at + piece_bytes;
+        let is_clean =
+            look_first && is_zero_on(file, offset_bytes + at as u64, &mut buffer[..piece_bytes]);
+        let dirty_to = if is_clean { at } else { next };
+        if dirty_from < dirty_to && (is_clean || next == length_bytes) {
+            write_zeroes(file, offset_bytes + dirty_from as u64, dirty_to - dirty_from, buffer)?;
+            written_bytes += (dirty_to - dirty_from) as u32;
+        }
+        if is_clean {
+            dirty_from = next;
+        }
+        at = next;
     }
-    if !file.zero_out(offset_bytes, buffer.len()) {
-        buffer.fill(0);
-        file.write(offset_bytes, buffer)?;
+    Ok(written_bytes)
+}
+
+/// Whether a piece of the disk reads as zero. The first block says mostly enough. What cannot be
+/// read is not zero: a disk may mend a bad block when it is written.
+fn is_zero_on(file: &DirectFile, offset_bytes: u64, piece: &mut [u8]) -> bool {
+    let probe_bytes = piece.len().min(ALIGNMENT_BYTES);
+    let reads_zero = |part: &mut [u8]| file.read(offset_bytes, part).is_ok() && is_zero(part);
+    reads_zero(&mut piece[..probe_bytes]) && reads_zero(piece)
+}
+
+/// By the device's own command, or else by writing.
+fn write_zeroes(
+    file: &DirectFile,
+    offset_bytes: u64,
+    length_bytes: usize,
+    buffer: &mut [u8],
+) -> Result<(), DeviceError> {
+    if file.zero_out(offset_bytes, length_bytes) {
+        return Ok(());
     }
-    Ok(false)
+    buffer.fill(0);
+    for at in (0..length_bytes).step_by(buffer.len()) {
+        let piece_bytes = buffer.len().min(length_bytes - at);
+        file.write(offset_bytes + at as u64, &buffer[..piece_bytes])?;
+    }
+    Ok(())
 }
 
 /// In blocks, since comparing memory is fast even in a binary that was built to be small.

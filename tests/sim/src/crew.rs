@@ -65,9 +65,9 @@ impl Gang {
     fn check(&self, job: &Job) {
         let length_bytes = match &job.work {
             Work::Fetch { plain_bytes, .. } => *plain_bytes,
-            Work::Write { length_bytes, .. }
-            | Work::Read { length_bytes, .. }
-            | Work::Zero { length_bytes, .. } => *length_bytes,
+            Work::Write { length_bytes, .. } | Work::Read { length_bytes, .. } => *length_bytes,
+            // It looks piece by piece.
+            Work::Zero { .. } => 0,
         };
         let fits = self.buffers.get(job.slot.0).is_some_and(|b| length_bytes as usize <= b.len());
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
@@ -121,14 +121,15 @@ impl Gang {
                 })
             }
             Work::Zero { offset_bytes, length_bytes, look_first } => {
-                let bytes = &mut buffer[..length_bytes as usize];
-                let readable = look_first && machine.read(self.disk, offset_bytes, bytes).is_ok();
-                let already = readable && is_zero(bytes);
-                if !already {
-                    bytes.fill(0);
-                    machine.write(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
+                let mut bytes = vec![0; length_bytes as usize];
+                let readable =
+                    look_first && machine.read(self.disk, offset_bytes, &mut bytes).is_ok();
+                if readable && is_zero(&bytes) {
+                    return Ok(Seen::Zeroed { written_bytes: 0 });
                 }
-                Ok(Seen::Zeroed { already })
+                bytes.fill(0);
+                machine.write(self.disk, offset_bytes, &bytes).map_err(WorkError::Device)?;
+                Ok(Seen::Zeroed { written_bytes: length_bytes })
             }
         }
     }

@@ -73,6 +73,32 @@ fn a_new_generation_of_what_is_there_fetches_the_heads_and_what_the_target_chang
 }
 
 #[test]
+fn zeroes_that_lie_behind_each_other_are_written_at_once() {
+    let (mut world, web) = running(65, &ImageSpec::new("web", 1));
+    let root = &web.manifest.partitions[1];
+    let (disk, at, _) = find(&world.machine.borrow(), root.guid).unwrap();
+    // Chunks 4 and 5 are zero in the image, 10 and 11 as well, and one of these is zero on the disk.
+    let dirty: [u64; 3] = [4, 5, 10];
+    for chunk in dirty {
+        let medium = &mut world.machine.borrow_mut().media[disk];
+        medium.write(at + chunk * u64::from(CHUNK_BYTES), &[9; 512]);
+        medium.flush();
+    }
+    let before = world.machine.borrow().events.lines().len();
+    let generation = world.order_image(&web);
+    sound(world.run_until_up(generation));
+    let machine = world.machine.borrow();
+    let zeroed = |first: u64, chunks: u64| {
+        let bytes = u64::from(CHUNK_BYTES);
+        let extent = format!("{}+{}", at + first * bytes, chunks * bytes);
+        machine.events.lines()[before..].iter().filter(|line| line.contains(&extent)).count()
+    };
+    assert_eq!(zeroed(4, 2), 1, "two chunks, one write");
+    assert_eq!(zeroed(10, 1), 1, "its neighbour was right already");
+    assert_eq!(zeroed(10, 2), 0);
+}
+
+#[test]
 fn an_upgrade_in_place_fetches_what_it_changes_besides() {
     let (mut world, _) = running(62, &ImageSpec::new("web", 1));
     let upgrade = ImageSpec { upgrades: Some(1), ..ImageSpec::new("web", 2) };
@@ -176,7 +202,7 @@ fn a_place_that_cannot_be_read_is_written() {
     {
         let machine = &mut *world.machine.borrow_mut();
         let (disk, at, _) = find(machine, web.manifest.partitions[1].guid).unwrap();
-        let at = at + 4 * u64::from(CHUNK_BYTES);
+        let at = at + 3 * u64::from(CHUNK_BYTES);
         machine.unreadable = Some((disk, at..at + 512));
     }
     let before = fetched(&world);

@@ -28,6 +28,9 @@ use crate::plan::Extent;
 
 /// Unreadable places after which comparing ends: a dying disk takes its time over each.
 const UNREADABLE_MOST: u32 = 16;
+/// Most bytes of zeroes in one job. A command for each chunk costs more than the zeroes do; one for
+/// all of them would be seen by nobody while it runs.
+const ZEROES_MOST_BYTES: u64 = 16 << 20;
 
 /// Why a transfer was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -130,10 +133,11 @@ impl Tally {
     }
 }
 
-/// One chunk on its way.
+/// One chunk on its way, or several of zeroes that lie behind each other.
 #[derive(Clone, Copy, Debug)]
 struct Task {
     chunk: u64,
+    chunks: u64,
     content: Chunk,
     offset_bytes: u64,
     length_bytes: u32,
@@ -210,14 +214,42 @@ impl<'a> Transfer<'a> {
                 Scope::All | Scope::Bodies if self.cursor < chunks => self.cursor,
                 Scope::All | Scope::Bodies => return None,
             };
-            let held_back = self.scope == Scope::Bodies
-                && self.extents.iter().any(|extent| extent.first_chunk == chunk);
             let is_held = self.held.contains(chunk);
-            if !held_back && !is_held {
+            if !self.is_held_back(chunk) && !is_held {
                 return Some(chunk);
             }
             self.skip(chunk, is_held);
         }
+    }
+
+    fn is_held_back(&self, chunk: u64) -> bool {
+        self.scope == Scope::Bodies && self.extents.iter().any(|extent| extent.first_chunk == chunk)
+    }
+
+    /// How many chunks are one job, from the one that [`Transfer::next_chunk`] named: zeroes that are
+    /// to be made and lie behind each other are. `is_zero` looks a chunk up in the index.
+    pub(crate) fn chunks_of_job(
+        &self,
+        first: u64,
+        mut is_zero: impl FnMut(u64) -> Result<bool, TransferError>,
+    ) -> Result<u64, TransferError> {
+        let is_in_order = matches!(self.scope, Scope::All | Scope::Bodies);
+        if !is_in_order || !matches!(self.pass, Pass::Fill { .. }) || !is_zero(first)? {
+            return Ok(1);
+        }
+        let place = |chunk| self.manifest().place(chunk);
+        let partition = place(first).map(|place| place.partition);
+        let mut bytes = place(first).map_or(0, |place| u64::from(place.len_bytes));
+        let mut next = first + 1;
+        while let Some(place) = place(next).filter(|place| Some(place.partition) == partition) {
+            bytes += u64::from(place.len_bytes);
+            let is_wanted = !self.is_held_back(next) && !self.held.contains(next);
+            if bytes > ZEROES_MOST_BYTES || !is_wanted || !is_zero(next)? {
+                break;
+            }
+            next += 1;
+        }
+        Ok(next - first)
     }
 
     fn head(&self, partition: usize) -> Option<u64> {
@@ -237,15 +269,25 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Begins the chunk that [`Transfer::next_chunk`] named, now that its entry is known.
-    pub fn begin(&mut self, slot: Slot, chunk: u64, content: Chunk) -> Option<Job> {
+    /// Begins the chunk that [`Transfer::next_chunk`] named, now that its entry is known, and those
+    /// that are one job with it.
+    pub(crate) fn begin(
+        &mut self,
+        slot: Slot,
+        chunk: u64,
+        chunks: u64,
+        content: Chunk,
+    ) -> Option<Job> {
         let place = self.manifest().place(chunk)?;
-        self.cursor += 1;
+        let lengths = (chunk..chunk + chunks).map(|chunk| self.manifest().place(chunk));
+        let length_bytes = lengths.map(|place| Some(place?.len_bytes)).sum::<Option<u32>>()?;
+        self.cursor += chunks;
         let mut task = Task {
             chunk,
+            chunks,
             content,
             offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
-            length_bytes: place.len_bytes,
+            length_bytes,
             attempts: 0,
             source: None,
         };
@@ -345,12 +387,11 @@ impl<'a> Transfer<'a> {
                 self.tally.written_bytes += u64::from(task.length_bytes);
                 Ok(None)
             }
-            (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { already }) => {
-                self.note(task, already);
-                match already {
-                    true => self.tally.skipped_bytes += u64::from(task.length_bytes),
-                    false => self.tally.written_bytes += u64::from(task.length_bytes),
-                }
+            (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { written_bytes }) => {
+                self.note(task, written_bytes == 0);
+                self.tally.written_bytes += u64::from(written_bytes);
+                self.tally.skipped_bytes +=
+                    u64::from(task.length_bytes.saturating_sub(written_bytes));
                 Ok(None)
             }
             (Pass::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
@@ -378,7 +419,7 @@ impl<'a> Transfer<'a> {
 
     fn note(&mut self, task: &Task, is_right: bool) {
         if is_right {
-            self.held.insert(task.chunk);
+            (task.chunk..task.chunk + task.chunks).for_each(|chunk| self.held.insert(chunk));
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use repave_image::Chunk;
+
 use super::{Pages, Transfer, TransferError};
 use crate::edges::{Host, Link, Slot, Workers};
 use crate::event::Event;
@@ -51,9 +53,12 @@ fn crank(
         let is_worth_it = free.len() >= batch;
         while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
         {
-            let content = hands.pages.chunk(transfer.image, hands.link, hands.host, chunk)?;
-            let job =
-                transfer.begin(slot, chunk, content).ok_or(TransferError::NoPlace { chunk })?;
+            let image = transfer.image;
+            let mut content = |chunk| hands.pages.chunk(image, hands.link, hands.host, chunk);
+            let is_zero = |chunk| content(chunk).map(|content| content == Chunk::Zero);
+            let chunks = transfer.chunks_of_job(chunk, is_zero)?;
+            let job = transfer.begin(slot, chunk, chunks, content(chunk)?);
+            let job = job.ok_or(TransferError::NoPlace { chunk })?;
             free.pop_front();
             hands.workers.submit(job);
         }

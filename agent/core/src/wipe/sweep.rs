@@ -109,8 +109,8 @@ impl<'a> Sweep<'a> {
         let (offset_bytes, length_bytes) = self.under_way.remove(&slot).unwrap_or_default();
         let disk = || self.name.to_owned();
         let failure = match (outcome, self.pass) {
-            (Ok(Seen::Zeroed { already }), WipePass::Zeroing) => {
-                self.written_bytes += if already { 0 } else { u64::from(length_bytes) };
+            (Ok(Seen::Zeroed { written_bytes }), WipePass::Zeroing) => {
+                self.written_bytes += u64::from(written_bytes);
                 return u64::from(length_bytes);
             }
             (Ok(Seen::Zero(true)), WipePass::ReadingBack) => return u64::from(length_bytes),

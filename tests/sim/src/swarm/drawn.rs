@@ -43,7 +43,7 @@ pub(super) fn images(world: &World, chance: &mut Chance) -> Vec<Rc<Image>> {
     let mut specs = vec![
         small("web", 1),
         small("web", 2),
-        ImageSpec { sizes_bytes: [128 << 10, 192 << 10, 320 << 10], ..small("db", 1) },
+        ImageSpec { sizes_bytes: [128 << 10, 192 << 10, 384 << 10], ..small("db", 1) },
     ];
     if chance.below(4) == 0 {
         specs.push(ImageSpec { reports: Reports::None, grow: false, ..small("memtest", 1) });
