@@ -78,7 +78,8 @@ pub enum Event {
     Page(u64, Vec<bool>),
     /// A part of an image, or of the transfer's index, was not had from a source.
     Missed(String),
-    /// A job of the workers ended: its chunk (or, wiping, its piece), its buffer, and what was seen.
+    /// A job of the workers ended: its chunk, or the first of several (or, wiping, its piece), its
+    /// buffer, and what was seen.
     Job(u64, usize, Outcome),
 }
 
@@ -132,10 +133,8 @@ pub enum Outcome {
     Lied,
     /// The chunk was written.
     Wrote,
-    /// Zeroes were written.
-    Zeroed,
-    /// Zeroes were there already.
-    WasZero,
+    /// There are zeroes now, of which so many bytes had to be written.
+    Zeroed(u32),
     /// What was read is what should be there.
     Same,
     /// It is not.
@@ -276,8 +275,7 @@ impl fmt::Display for Event {
                     Outcome::Fetched => "fetched",
                     Outcome::Lied => "lied",
                     Outcome::Wrote => "wrote",
-                    Outcome::Zeroed => "zeroed",
-                    Outcome::WasZero => "was-zero",
+                    Outcome::Zeroed(bytes) => return write!(f, "zeroed {bytes}"),
                     Outcome::Same => "same",
                     Outcome::Other => "other",
                     Outcome::Source(reason) => return text(f, "source failed: ", reason),

@@ -205,8 +205,7 @@ impl<'a> Words<'a> {
             "fetched" => Outcome::Fetched,
             "lied" => Outcome::Lied,
             "wrote" => Outcome::Wrote,
-            "zeroed" => Outcome::Zeroed,
-            "was-zero" => Outcome::WasZero,
+            "zeroed" => Outcome::Zeroed(self.value()?),
             "same" => Outcome::Same,
             "other" => Outcome::Other,
             at @ ("source" | "device") => {

@@ -318,8 +318,7 @@ impl<'a> Transfer<'a> {
             }
             (Seen::Fetched { .. }, _) => Outcome::Lied,
             (Seen::Wrote, _) => Outcome::Wrote,
-            (Seen::Zeroed { already: true }, _) => Outcome::WasZero,
-            (Seen::Zeroed { already: false }, _) => Outcome::Zeroed,
+            (Seen::Zeroed { written_bytes }, _) => Outcome::Zeroed(written_bytes),
             (Seen::Sha256(found), Chunk::Stored(stored)) => same(found == stored.sha256),
             (Seen::Crc32(found), Chunk::Stored(stored)) => same(found == stored.crc32),
             (Seen::Zero(is_zero), Chunk::Zero) => same(is_zero),

@@ -80,8 +80,7 @@ impl<'a> Sweep<'a> {
         let (offset_bytes, _) = self.under_way.get(&completion.slot).copied().unwrap_or_default();
         let piece = offset_bytes.saturating_sub(self.area.offset_bytes) / u64::from(PIECE_BYTES);
         let outcome = Outcome::of_failure(completion).unwrap_or(match completion.outcome {
-            Ok(Seen::Zeroed { already: true }) => Outcome::WasZero,
-            Ok(Seen::Zeroed { already: false }) => Outcome::Zeroed,
+            Ok(Seen::Zeroed { written_bytes }) => Outcome::Zeroed(written_bytes),
             Ok(Seen::Zero(true)) => Outcome::Same,
             _ => Outcome::Other,
         });

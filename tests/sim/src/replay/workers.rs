@@ -90,9 +90,14 @@ impl ScriptedGang {
                 self.find(chunk, (*offset_bytes, *length_bytes), *outcome == Outcome::Same);
                 return self.gang.finish(slot);
             }
-            (Outcome::WasZero | Outcome::Zeroed, Work::Zero { offset_bytes, length_bytes, .. }) => {
-                self.find_zero((*offset_bytes, *length_bytes), *outcome == Outcome::WasZero);
-                return self.gang.finish(slot);
+            (Outcome::Zeroed(written), Work::Zero { offset_bytes, length_bytes, .. }) => {
+                self.find_zero((*offset_bytes, *length_bytes), *written == 0);
+                let mut ended = self.gang.finish(slot);
+                // Of a range that was looked at piece by piece, a part may have been zero.
+                if let Ok(Seen::Zeroed { written_bytes }) = &mut ended.outcome {
+                    *written_bytes = *written;
+                }
+                return ended;
             }
             _ => return self.gang.finish(slot),
         };
