@@ -70,8 +70,8 @@ SEEDS ?= 0..10_000
 SIM_STATE = $$(git diff --quiet HEAD 2>/dev/null && echo $(BUILD)/sim/$$(git rev-parse --short=12 HEAD).done || true)
 
 sim: ## Live simulated servers: SEEDS=a..b goes on where it was, SEEDS=n tells one seed's events
-	cargo build --locked --quiet -p repave-sim
-	target/debug/sim $(SEEDS) $(SIM_STATE)
+	cargo build --locked --quiet --profile sim -p repave-sim
+	target/sim/sim $(SEEDS) $(SIM_STATE)
 
 sim-exhaustive: ## Cut power and fail calls at every instant of whole simulated purposings
 	cargo run --locked --quiet -p repave-sim -- exhaustive

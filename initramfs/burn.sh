@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a disk with the default side on it, as a sparse raw file:
 #   burn.sh --output FILE --size 8G --uki FILE --config FILE [--trust FILE] [--sector-size 512|4096]
-# p1 repave-default: the ESP, with \EFI\BOOT\BOOTX64.EFI and \repave\{agent,trust}.json.
+# p1 repave-default: the ESP, with the UKI as \repave\default.efi, which the boot entry names, and as
+# \EFI\BOOT\BOOTX64.EFI (docs/decisions/0021), and with \repave\{agent,trust}.json.
 # p2 repave-state: zeroes, for the journal. The rest is free, for the target.
 # The same input gives the same bytes, GUIDs included: a disk is a clone until its first boot, when
 # the agent gives it GUIDs of its own. The table is written here, by UEFI 2.10 §5.3, since no common
@@ -104,6 +105,7 @@ mkfs.vfat --invariant -F 32 -S "$sector" -s 1 -i $fat_id -n REPAVE -h $default_l
 esp=$image@@$mib
 mmd -i "$esp" ::EFI ::EFI/BOOT ::repave
 mcopy -i "$esp" "$uki" ::EFI/BOOT/BOOTX64.EFI
+mcopy -i "$esp" "$uki" ::repave/default.efi
 mcopy -i "$esp" "$config" ::repave/agent.json
 [ -z "$trust" ] || mcopy -i "$esp" "$trust" ::repave/trust.json
 mv "$image" "$output"

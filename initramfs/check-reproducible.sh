@@ -32,7 +32,9 @@ check_disk() {
     grep -i 'b7a2c3d4-5e1f-4a6b-9c8d-726570617665.*repave-state' "$work/table" > "$work/log"
     dd if="$2" of="$work/fat" bs=1M skip=1 count="$3" conv=sparse status=none
     fsck.vfat -n "$work/fat" > "$work/log" || { cat "$work/log" >&2; exit 1; }
-    mcopy -i "$2@@1M" ::EFI/BOOT/BOOTX64.EFI - | cmp - "$work/one/uki.efi"
+    for copy in EFI/BOOT/BOOTX64.EFI repave/default.efi; do
+        mcopy -i "$2@@1M" ::$copy - | cmp - "$work/one/uki.efi"
+    done
 }
 check_disk 512 "$work/one/disk-512.img" 64
 check_disk 4096 "$work/one/disk-4096.img" 260

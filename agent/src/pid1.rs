@@ -63,7 +63,7 @@ pub(crate) fn run() -> ! {
             error!("{error}");
         }
         match apart(|| life(&mut kept, &panic)) {
-            Ok(()) => error!("the agent's life ended without leaving"),
+            Ok(()) => info!("other disks are attached; they are opened anew"),
             Err(error) => error!("the agent's life ended: {error:#}"),
         }
         warn!("trying again in {} ms", pause.as_millis());
@@ -101,8 +101,11 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
     }));
 }
 
-/// From the disks to the agent's rounds. Comes back only when something went wrong.
+/// From the disks to the agent's rounds. Comes back only when something went wrong, or when the
+/// disks are others by then.
 fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
+    // Before the disks are opened, so that none can come unseen.
+    let mut running = world::host();
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
     let field_log = FieldLog::new();
     let witness: &dyn Witness = &field_log;
@@ -110,7 +113,6 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         (EfiVariables::new(Path::new(EFI_VARIABLES)), Known::default());
     let mut firmware = WitnessedFirmware { edge: &mut variables, known: &mut known, witness };
     let mut disks = witness::disks(world::boxed(&open), witness);
-    let mut running = world::host();
     let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
     kept.lives += 1;
     host.saw(Event::Home { life: kept.lives });

@@ -61,10 +61,17 @@ fn stay() -> Result<()> {
     let mut host = world::host();
     let boot = Nonce::from_random(host.entropy());
     let disk = disks[place.disk].as_mut();
+    if let Some(default) = &default {
+        // A target's root can write there, and what it spoils may never come home to tell.
+        let block_bytes = u64::from(disk.facts().logical_block_bytes);
+        let [offset_bytes, size_bytes] =
+            [default.first_lba, default.blocks()].map(|blocks| blocks * block_bytes);
+        host.set_default_partition(&open[place.disk], offset_bytes, size_bytes);
+    }
     let mut resident = Resident::arrive(config, trust, (place, &journal), disk, boot)
         .map_err(|failure| anyhow::anyhow!(failure.chain()))?;
     info!("resident of server {server}");
-    // Nothing of the disks is needed any more; the target may want to do what it likes with them.
+    // Nothing else of the disks is needed any more; the target may want to do what it likes with them.
     drop(disks);
     drop(open);
     let mut cpu_time = CpuTime::default();

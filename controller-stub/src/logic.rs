@@ -196,7 +196,7 @@ impl Server {
     }
 
     /// The generation that the server accepted last. The target has no journal to write to, so
-    /// its statuses do not tell.
+    /// its statuses tell only until it is started anew.
     pub(crate) fn accepted(&self, status: &Status) -> Option<Generation> {
         match status.side {
             Side::Default => status.generation,
@@ -309,6 +309,7 @@ mod tests {
                 seal,
                 wiped: None,
                 standing,
+                log: None,
                 uptime_ms: 0,
                 watchdog: None,
                 inventory: None,

@@ -101,6 +101,7 @@ fn server(number: u32) -> anyhow::Result<repave_controller::fleet::Server> {
         trust: Some(1),
         seal: None,
         standing: Standing::Idle,
+        log: None,
         uptime_ms: 1,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),
         default_partition: None,

@@ -27,6 +27,8 @@ pub mod kind {
     pub const INVITATION: &str = "invitation";
     /// How a server's power is reached.
     pub const POWER: &str = "power";
+    /// What a server's logs said when it last failed.
+    pub const FAILURE_LOG: &str = "failure-log";
     /// The trust document.
     pub const TRUST: &str = "trust";
     /// Answers to requests that are to be done once.

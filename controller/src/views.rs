@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use repave_protocol::{ServerId, Side};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock;
 use crate::control::Kept;
-use crate::fleet::{Enrolment, Event, Standing};
+use crate::fleet::{Enrolment, Event, FailureLog, Standing};
 
 /// One page of a list. `next` goes into `after` for the page behind it, or into `before` where the
 /// newest come first.
@@ -99,8 +100,59 @@ pub struct ServerView {
     /// it never said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<u64>,
+    /// What guards it against hanging, and whether a watchdog has reset it; absent if it never said.
+    #[schema(value_type = Option<Object>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<repave_protocol::WatchdogReport>,
     /// What failed here, by image.
     pub failures: Vec<FailureView>,
+    /// When the log was kept that its last failure came with, RFC 3339; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<String>,
+}
+
+/// What a server's logs said when it last failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogView {
+    /// The server.
+    pub server: String,
+    /// When it told it, RFC 3339.
+    pub at: String,
+    /// The side that was running: `default` or `target`.
+    pub side: String,
+    /// Generation of the last order that it had accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Code of the fault.
+    pub code: String,
+    /// The fault, for people.
+    pub message: String,
+    /// Last lines of the agent, oldest first: printable ASCII, anything else as `\xNN`.
+    pub agent: Vec<String>,
+    /// Last lines of the kernel, the same.
+    pub kernel: Vec<String>,
+}
+
+impl LogView {
+    pub(crate) fn of(server: ServerId, log: FailureLog) -> Self {
+        Self {
+            server: server.to_string(),
+            at: clock::to_text(log.at_ms),
+            side: side(log.side).into(),
+            generation: log.generation.map(|generation| generation.0),
+            code: log.fault.code,
+            message: log.fault.message,
+            agent: log.log.agent,
+            kernel: log.log.kernel,
+        }
+    }
+}
+
+const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Default => "default",
+        Side::Target => "target",
+    }
 }
 
 /// What went wrong with one image on one server.
@@ -139,10 +191,7 @@ impl From<&Kept> for ServerView {
             wiped: seen.wiped.clone(),
             why: server.assignment.as_ref().map(|assignment| assignment.why.clone()),
             last_seen: clock::to_text(seen.at_ms),
-            side: match seen.side {
-                repave_protocol::Side::Default => "default".into(),
-                repave_protocol::Side::Target => "target".into(),
-            },
+            side: side(seen.side).into(),
             agent: seen.agent.clone(),
             load_milli: seen.load.load_milli,
             busy_milli: seen.load.busy_milli,
@@ -160,6 +209,8 @@ impl From<&Kept> for ServerView {
             pinned: server.pinned.clone(),
             pin_note: server.pin_note.clone(),
             trust: server.trust(),
+            watchdog: seen.watchdog.clone(),
+            logged: server.logged.as_ref().map(|logged| clock::to_text(logged.at_ms)),
             failures: server
                 .failures
                 .values()

@@ -13,6 +13,12 @@ pub const SIGNATURES: usize = 4;
 pub const NAME_BYTES: usize = 64;
 /// Longest text that explains a fault to people, in bytes.
 pub const FAULT_MESSAGE_BYTES: usize = 1024;
+/// Most lines of a log that a failed status carries, of the agent's and of the kernel's each.
+pub const LOG_LINES: usize = 48;
+/// Longest of these lines, in bytes.
+pub const LOG_LINE_BYTES: usize = 240;
+/// Most bytes of such a log's lines together: some fifty of the usual length.
+pub const LOG_BYTES: usize = 4 * 1024;
 /// Longest string taken from firmware or a device for the inventory, in bytes.
 pub const INVENTORY_TEXT_BYTES: usize = 128;
 /// Most entries in each list of the inventory.

@@ -8,6 +8,7 @@ use crate::directive::BootMethod;
 use crate::id::{Generation, Nonce, PoolId, ServerId};
 use crate::inventory::Inventory;
 use crate::limits;
+use crate::log::{LogTail, without_credentials};
 use crate::refusal::{Refusal, within};
 use crate::verify::Message;
 use crate::wipe::{Coverage, WipePass};
@@ -47,6 +48,9 @@ pub struct Status {
     pub wiped: Option<Coverage>,
     /// What the server is doing.
     pub standing: Standing,
+    /// The last lines of the logs; with [`Standing::Failed`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogTail>,
     /// Milliseconds since the kernel started.
     pub uptime_ms: u64,
     /// Whether a hardware watchdog guards the server, as far as the speaker knows.
@@ -243,13 +247,16 @@ pub enum Blame {
 }
 
 impl Fault {
-    /// A fault whose code and message are cut to the wire's limits, at a character.
+    /// A fault whose code and message are cut to the wire's limits, at a character. What the URLs in
+    /// the message say of a name and a password is left out.
     pub fn new(blame: Blame, code: &str, message: &str, stage: Option<Stage>) -> Self {
+        let message =
+            String::from_utf8_lossy(&without_credentials(message.as_bytes())).into_owned();
         let clipped = |text: &str, limit| text[..text.floor_char_boundary(limit)].to_owned();
         Self {
             blame,
             code: clipped(code, limits::NAME_BYTES),
-            message: clipped(message, limits::FAULT_MESSAGE_BYTES),
+            message: clipped(&message, limits::FAULT_MESSAGE_BYTES),
             stage,
         }
     }
@@ -301,6 +308,11 @@ impl Message for Status {
             let limit = limits::FAULT_MESSAGE_BYTES as u64;
             within("fault message", fault.message.len() as u64, limit)?;
             within("fault code", fault.code.len() as u64, limits::NAME_BYTES as u64)?;
+        } else if self.log.is_some() {
+            return Err(Refusal::Malformed { reason: "a log without a failure".into() });
+        }
+        if let Some(log) = &self.log {
+            log.check()?;
         }
         Ok(())
     }

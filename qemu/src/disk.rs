@@ -58,16 +58,29 @@ pub struct Disk {
     pub(crate) block_size: BlockSize,
     pub(crate) boot_index: Option<u32>,
     pub(crate) write_log: Option<PathBuf>,
-    pub(crate) write_fault: Option<WriteFault>,
+    pub(crate) faults: Vec<DiskFault>,
 }
 
-/// A place where no write succeeds.
+/// What a disk refuses to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteFault {
-    /// The sector of 512 bytes that a write must not touch.
-    pub sector: u64,
+pub enum Refused {
+    /// To read this sector of 512 bytes.
+    Read(u64),
+    /// To write this sector of 512 bytes; zeroes pass, since they come as another command.
+    Write(u64),
+    /// To flush its cache.
+    Flush,
+}
+
+/// A disk that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskFault {
+    /// At what.
+    pub refused: Refused,
     /// What the host's kernel would say, as in errno(3).
     pub errno: u32,
+    /// Whether it fails the first time only, from each power-on anew.
+    pub once: bool,
 }
 
 impl Disk {
@@ -107,7 +120,7 @@ impl Disk {
             block_size: BlockSize::B512,
             boot_index: None,
             write_log: None,
-            write_fault: None,
+            faults: Vec::new(),
         })
     }
 
@@ -143,10 +156,18 @@ impl Disk {
         self
     }
 
-    /// Fails every write to a place; such a disk is not logged.
-    pub fn failing(mut self, fault: WriteFault) -> Self {
-        self.write_fault = Some(fault);
+    /// Fails in this way, too; such a disk is not logged.
+    pub fn failing(mut self, fault: DiskFault) -> Self {
+        self.faults.push(fault);
         self
+    }
+
+    /// Bytes of a block that the guest sees.
+    pub const fn block_bytes(&self) -> u64 {
+        match self.block_size {
+            BlockSize::B512 | BlockSize::B512On4096 => 512,
+            BlockSize::B4096 => 4096,
+        }
     }
 
     /// The raw file behind the disk.

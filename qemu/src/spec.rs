@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::accel::Accelerator;
-use crate::disk::{BlockSize, Bus, Disk, WriteFault};
+use crate::disk::{BlockSize, Bus, Disk, DiskFault, Refused};
 use crate::net::{Backend, Nic};
 use crate::trunk::{ENDS, QEMU_SUFFIX, socket_name};
 
@@ -132,6 +132,16 @@ pub(crate) fn nic_id(index: usize) -> String {
     format!("nic{index}")
 }
 
+/// QEMU's name of the disk at this place in [`VmSpec::disks`].
+pub(crate) fn slot_id(index: usize) -> String {
+    format!("slot{index}")
+}
+
+/// QEMU's name of what is behind that disk.
+pub(crate) fn node_name(index: usize) -> String {
+    format!("disk{index}")
+}
+
 struct Args(Vec<String>);
 
 impl Args {
@@ -172,7 +182,7 @@ impl Args {
             // The ports of the controller that q35 brings along.
             Bus::Ahci => format!("ide-hd,bus=ide.{index}"),
         };
-        device += &format!(",drive=disk{index}");
+        device += &format!(",drive={},id={}", node_name(index), slot_id(index));
         if let Some(serial) = &disk.serial {
             check_name("disk serial", serial, Disk::SERIAL_MAX_BYTES)?;
             device += &format!(",serial={serial}");
@@ -186,7 +196,7 @@ impl Args {
             (BlockSize::B4096, Bus::Ahci) => return Err(SpecError::SataBlockSize { index }),
             (BlockSize::B4096, _) => device += ",logical_block_size=4096,physical_block_size=4096",
         }
-        if disk.write_fault.is_some() {
+        if !disk.faults.is_empty() {
             // The guest is told, in place of being stopped until somebody makes room.
             device += ",werror=report";
         }
@@ -256,12 +266,12 @@ impl Args {
 /// The block device behind a disk.
 fn node(index: usize, disk: &Disk) -> Result<String, SpecError> {
     let path = escaped(&disk.path)?;
-    if let Some(WriteFault { sector, errno }) = disk.write_fault {
+    if !disk.faults.is_empty() {
+        let faults: String = disk.faults.iter().enumerate().map(fault).collect();
         return Ok(format!(
             "driver=blkdebug,node-name=disk{index},discard=unmap,image.driver=raw,\
              image.discard=unmap,image.cache.no-flush=on,image.file.driver=file,\
-             image.file.filename={path},inject-error.0.event=none,inject-error.0.iotype=write,\
-             inject-error.0.sector={sector},inject-error.0.errno={errno}"
+             image.file.filename={path}{faults}"
         ));
     }
     // A killed QEMU loses nothing that it handed to the host's page cache, so waiting for the
@@ -278,6 +288,23 @@ fn node(index: usize, disk: &Disk) -> Result<String, SpecError> {
             logging(log)?
         ),
     })
+}
+
+/// The options of blkdebug that make it fail.
+fn fault((number, fault): (usize, &DiskFault)) -> String {
+    let DiskFault { refused, errno, once } = *fault;
+    let (operation, sector) = match refused {
+        Refused::Read(sector) => ("read", Some(sector)),
+        Refused::Write(sector) => ("write", Some(sector)),
+        Refused::Flush => ("flush", None),
+    };
+    let once = if once { "on" } else { "off" };
+    let option = |name: &str, value: &str| format!(",inject-error.{number}.{name}={value}");
+    option("event", "none")
+        + &option("iotype", operation)
+        + &option("errno", &errno.to_string())
+        + &option("once", once)
+        + &sector.map_or(String::new(), |sector| option("sector", &sector.to_string()))
 }
 
 /// The options of a driver that logs what passes through it.
@@ -378,6 +405,17 @@ mod tests {
         spec.disks.push(disk().serial("LOGGED").logged("/logs/disk,1"));
         spec.variables_log = Some("/logs/variables".into());
         check(&spec, include_str!("../tests/golden/logged.args"));
+    }
+
+    #[test]
+    fn golden_arguments_of_a_failing_machine() {
+        let mut spec = VmSpec::new("failing", "/vms/failing");
+        let fault = |refused, once| DiskFault { refused, errno: 5, once };
+        spec.disks = vec![
+            disk(),
+            disk().failing(fault(Refused::Flush, true)).failing(fault(Refused::Write(8), false)),
+        ];
+        check(&spec, include_str!("../tests/golden/failing.args"));
     }
 
     #[test]

@@ -18,10 +18,13 @@ use serde_json::json;
 use crate::HANG_GUARD;
 use crate::accel::{Accelerator, UnknownAccelerator};
 use crate::console::{Console, WaitError};
+use crate::disk::Disk;
 use crate::namespace::Holder;
 use crate::process::{Process, mortal};
 use crate::qmp::{Qmp, QmpError};
-use crate::spec::{CONSOLE_FILE, OVMF_VARIABLES, SpecError, VARIABLES_FILE, VmSpec, nic_id};
+use crate::spec::{
+    CONSOLE_FILE, OVMF_VARIABLES, SpecError, VARIABLES_FILE, VmSpec, nic_id, node_name, slot_id,
+};
 use crate::trunk::Port;
 
 /// QEMU's program, of Debian's package `qemu-system-x86`.
@@ -223,6 +226,45 @@ impl Running {
     /// There is no such card, or QEMU is gone.
     pub fn set_link(&self, nic: usize, up: bool) -> Result<(), VmError> {
         self.qmp.execute("set_link", &json!({"name": nic_id(nic), "up": up}))?;
+        Ok(())
+    }
+
+    /// Pulls a disk out, by its place in [`VmSpec::disks`]; the guest is told and not asked. Only a
+    /// [`crate::disk::Bus::Scsi`] has such a slot.
+    ///
+    /// # Errors
+    /// There is no such disk, or QEMU is gone.
+    pub fn pull_disk(&self, index: usize) -> Result<(), VmError> {
+        self.qmp.execute("device_del", &json!({"id": slot_id(index)}))?;
+        self.qmp.wait_event("DEVICE_DELETED", HANG_GUARD)?;
+        self.qmp.execute("blockdev-del", &json!({"node-name": node_name(index)}))?;
+        Ok(())
+    }
+
+    /// Puts a disk into the slot that another one was pulled out of. What is looked at of it is its
+    /// file and its serial.
+    ///
+    /// # Errors
+    /// The slot is taken, or QEMU is gone.
+    pub fn plug_disk(&self, index: usize, disk: &Disk) -> Result<(), VmError> {
+        let node = json!({
+            "driver": "raw",
+            "node-name": node_name(index),
+            "discard": "unmap",
+            "cache": {"no-flush": true},
+            "file": {"driver": "file", "filename": disk.path()},
+        });
+        self.qmp.execute("blockdev-add", &node)?;
+        let mut device = json!({
+            "driver": "scsi-hd",
+            "bus": format!("scsi{index}.0"),
+            "drive": node_name(index),
+            "id": slot_id(index),
+        });
+        if let Some(serial) = &disk.serial {
+            device["serial"] = json!(serial);
+        }
+        self.qmp.execute("device_add", &device)?;
         Ok(())
     }
 

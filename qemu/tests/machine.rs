@@ -41,6 +41,9 @@ fn a_machine_speaks_resets_and_comes_back() -> Result<(), Box<dyn Error>> {
     vm.set_link(0, false)?;
     let refused = vm.set_link(7, true).unwrap_err();
     assert!(matches!(refused, VmError::Monitor(QmpError::Refused { .. })), "{refused:?}");
+    vm.pull_disk(2)?;
+    assert!(vm.pull_disk(2).is_err(), "there is none any more");
+    vm.plug_disk(2, &Disk::existing(dir.path().join("scsi"))?.serial("again"))?;
     vm.reset()?;
     vm.qmp().wait_event("RESET", HANG_GUARD)?;
     vm.console().wait_for(SHELL, HANG_GUARD)?;

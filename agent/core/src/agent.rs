@@ -15,6 +15,7 @@ use crate::boot;
 use crate::edges::Edges;
 use crate::event::Event;
 use crate::failure::Failure;
+use crate::gpt::Table;
 use crate::home::Home;
 use crate::image::TrustedImage;
 use crate::journal::{Accepted, UpRecord};
@@ -28,6 +29,10 @@ use crate::watchdog::{self, Stretch, TIMEOUT_S};
 
 /// Departures without an `up` after which the target is not booted again.
 pub const ATTEMPTS: u32 = 3;
+/// How long a departure waits for the digest of the default partition, in milliseconds. Reading 64 MiB
+/// and digesting them takes well under a second; an emulated CPU on a host with much else to do was
+/// seen to take 15.
+const DIGEST_MS: u64 = 60_000;
 /// Pause between two reports of a server that stays in default on orders.
 const STAY_MS: u64 = 15_000;
 
@@ -108,11 +113,17 @@ impl Agent {
     }
 
     /// Rounds until the server leaves. A failed round is followed by a pause that grows; for ever,
-    /// since a server that gives up is a server that somebody has to visit.
+    /// since a server that gives up is a server that somebody has to visit. It also ends after a
+    /// failed round if other disks are attached by then, so that they are opened.
     pub fn live(&mut self, edges: &mut Edges<'_>) {
         let mut backoff = Backoff::default();
         loop {
-            let pause_ms = match self.round(edges) {
+            let outcome = self.round(edges);
+            // A controller that is not heard has nothing to do with disks, and the patience with it
+            // is this life's.
+            let unheard = matches!(outcome, Err(Failure::Link(_) | Failure::Refused(_)));
+            let may_be_disks = outcome.is_err() && !unheard;
+            let pause_ms = match outcome {
                 Ok(Round::Left) => return,
                 Ok(Round::Again(pause_ms)) => {
                     backoff = Backoff::default();
@@ -126,7 +137,15 @@ impl Agent {
             };
             edges.watchdog.begin(Stretch::Pausing { pause_ms });
             edges.host.sleep(pause_ms);
+            // Without its home the next life would not be heard; this one can still tell of it.
+            if may_be_disks && edges.host.has_other_disks() && self.is_home_there(edges) {
+                return;
+            }
         }
+    }
+
+    fn is_home_there(&self, edges: &mut Edges<'_>) -> bool {
+        Table::read(edges.disks[self.home.default.disk].as_mut()).is_ok()
     }
 
     /// One status, its answer, and what follows from it.
@@ -337,6 +356,12 @@ impl Agent {
         if before.reports && !came_up && before.attempts >= ATTEMPTS {
             let image = before.image.clone();
             return Err(Failure::NotUp { image, attempts: before.attempts });
+        }
+        // A target's root may have changed the default partition, and a server that is only booted
+        // is gone before it was read: what is told on leaving says what it is. A controller that
+        // cannot be reached has been waited for longer than this.
+        if edges.host.default_partition(DIGEST_MS).is_none() {
+            log::warn!("leaving without a digest of the default partition");
         }
         let disk = self.home.default.disk;
         let attempts = if came_up { 1 } else { before.attempts.saturating_add(1) };

@@ -29,12 +29,12 @@ pub struct DefaultSide {
 pub enum NoDefaultSide {
     /// Nothing matches.
     #[error(
-        "no disk holds the default side: {sought} is on none of {searched}; is the disk attached?"
+        "no disk holds the default side: {sought} is on none of [{searched}]; is its disk attached, and its partition table whole?"
     )]
     Missing {
         /// What was looked for.
         sought: String,
-        /// The disks looked at.
+        /// The disks looked at, and why one could not be looked into.
         searched: String,
     },
     /// More than one match.
@@ -79,9 +79,19 @@ impl DefaultSide {
             None => format!("a partition named {DEFAULT_PARTITION}"),
         };
         let mut found: Option<(usize, Table, usize)> = None;
+        let mut searched = Vec::new();
         for (number, disk) in disks.iter_mut().enumerate() {
-            let Some(table) = readable(disk.as_mut()) else {
-                continue;
+            // Other disks are none of our business, but a table that was destroyed may be ours.
+            let table = match Table::read(disk.as_mut()) {
+                Ok(table) => table,
+                Err(error) => {
+                    // A device that failed is named by the cause.
+                    searched.push(match error {
+                        GptError::Device(error) => error.to_string(),
+                        error => error.to_string(),
+                    });
+                    continue;
+                }
             };
             host.saw(Event::Table(number, table.disk_guid, table.health));
             for entry in &table.entries {
@@ -92,6 +102,7 @@ impl DefaultSide {
                 None => entry.name == DEFAULT_PARTITION,
             };
             let Some(at) = table.entries.iter().position(is_it) else {
+                searched.push(disk.facts().name.clone());
                 continue;
             };
             if let Some((first, ..)) = found {
@@ -102,9 +113,8 @@ impl DefaultSide {
             found = Some((number, table, at));
         }
         let Some((disk, table, at)) = found else {
-            let names: Vec<_> = disks.iter().map(|disk| disk.facts().name.as_str()).collect();
             let searched =
-                if names.is_empty() { "no disks at all".into() } else { names.join(", ") };
+                if searched.is_empty() { "no disks at all".into() } else { searched.join("; ") };
             return Err(NoDefaultSide::Missing { sought, searched });
         };
         let default = table.entries[at].clone();
@@ -181,15 +191,4 @@ fn check_apart(table: &Table, own: [&Entry; 2], disk: &str) -> Result<(), NoDefa
         }
     }
     Ok(())
-}
-
-/// The table of a disk that has a usable one; other disks are none of our business here.
-fn readable(disk: &mut dyn Disk) -> Option<Table> {
-    match Table::read(disk) {
-        Ok(table) => Some(table),
-        Err(error) => {
-            log::debug!("{}: {error}", disk.facts().name);
-            None
-        }
-    }
 }

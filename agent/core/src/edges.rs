@@ -341,6 +341,15 @@ pub trait Watchdog {
     fn disarm(&mut self, reason: &'static str) -> Result<(), WatchdogError>;
 }
 
+/// The newest bytes of what was logged, in lines, as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logs {
+    /// By the agent, in this boot.
+    pub agent: Vec<u8>,
+    /// By the kernel, and by whoever else writes into its log.
+    pub kernel: Vec<u8>,
+}
+
 /// Facts about the running system, time and chance.
 pub trait Host {
     /// Milliseconds since the kernel started; never goes back.
@@ -357,8 +366,13 @@ pub trait Host {
     }
     /// The hardware.
     fn inventory(&mut self) -> Inventory;
-    /// SHA-256 of the default partition, once somebody has finished reading it.
-    fn default_partition(&mut self) -> Option<Sha256>;
+    /// Whether other disks are attached than those that were opened.
+    fn has_other_disks(&mut self) -> bool;
+    /// SHA-256 of the default partition, once somebody has finished reading it; waited for so long
+    /// at most, and not at all if reading failed.
+    fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256>;
+    /// The logs, as far as they are kept; at least as much as a status carries of each.
+    fn logs(&mut self) -> Logs;
     /// Is told what no other edge sees; a host that keeps no field log does nothing with it.
     fn saw(&mut self, _event: Event) {}
 }

@@ -2,11 +2,11 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Coverage, Inventory, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing, Status,
-    TrustDocument, WatchdogReport, seal,
+    Coverage, Inventory, LogTail, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing,
+    Status, TrustDocument, WatchdogReport, seal,
 };
 
-use crate::edges::{Host, Link};
+use crate::edges::{Host, Link, Logs};
 use crate::event::Event;
 use crate::journal::Record;
 
@@ -65,6 +65,7 @@ impl Voice {
         inventory: Option<Inventory>,
     ) -> (Nonce, Vec<u8>) {
         let nonce = Nonce::from_random(host.entropy());
+        let is_failed = matches!(standing, Standing::Failed { .. });
         let status = Status {
             crit: Vec::new(),
             pool: self.pool.clone(),
@@ -87,10 +88,14 @@ impl Voice {
             }),
             wiped: record.wiped.clone().filter(Coverage::is_within_limits),
             standing,
+            log: is_failed.then(|| {
+                let Logs { agent, kernel } = host.logs();
+                LogTail::of(&agent, &kernel)
+            }),
             uptime_ms: host.uptime_ms(),
             watchdog: self.watchdog.clone(),
             inventory,
-            default_partition: host.default_partition(),
+            default_partition: host.default_partition(0),
             join_token: self.join_token.clone().filter(|_| record.accepted.is_none()),
         };
         host.saw(Event::told(self.sequence, &status.standing));

@@ -40,10 +40,10 @@ pub struct Surroundings<'a> {
 pub struct Resident {
     config: ResidentConfig,
     trust: TrustDocument,
+    /// What the journal said, but for the last order heard: that is told, since a controller which
+    /// lost its records counts on from it, and kept by the default side once it is told the same.
     record: Record,
     voice: Voice,
-    /// The last order heard; the journal keeps only what the default side accepted.
-    accepted: Option<Accepted>,
     /// Why the last answer was not believed or not obeyed; told until one is.
     refusal: Option<Fault>,
     /// Whether a status with the inventory has had an answer since this boot.
@@ -86,18 +86,8 @@ impl Resident {
             write_up(place, disk, &up)?;
         }
         let voice = Voice::new(trust.message(), journal.device_key(), boot, Side::Target, None);
-        let accepted = record.accepted;
         let trust = trust.into_message();
-        Ok(Self {
-            config,
-            trust,
-            record,
-            voice,
-            accepted,
-            refusal: None,
-            surveyed: false,
-            lost: None,
-        })
+        Ok(Self { config, trust, record, voice, refusal: None, surveyed: false, lost: None })
     }
 
     /// Reports until an order takes the server home; for ever, with growing pauses on failure.
@@ -186,14 +176,14 @@ impl Resident {
         nonce: Nonce,
         link: &mut dyn Link,
     ) -> Result<Verified<Directive>, Failure> {
-        let directive = believe(answer, &self.voice, nonce, &self.trust, self.accepted)?;
+        let directive = believe(answer, &self.voice, nonce, &self.trust, self.record.accepted)?;
         let (message, root_key) = (directive.message(), self.config.root_key);
         let newer = trust::newer(message.trust.as_ref(), &self.trust, root_key, link)?;
         if let Some((document, _)) = newer {
             self.voice.goes_by(&document);
             self.trust = document;
         }
-        self.accepted =
+        self.record.accepted =
             Some(Accepted { generation: message.generation, digest: message.order_digest() });
         Ok(directive)
     }

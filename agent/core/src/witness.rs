@@ -3,7 +3,7 @@
 //! put the same ones around theirs, so that their logs have one form. Nothing is decided here.
 
 use crate::edges::{
-    Configurator, Crew, DeviceError, Disk, Firmware, FirmwareError, Host, KexecImage, Power,
+    Configurator, Crew, DeviceError, Disk, Firmware, FirmwareError, Host, KexecImage, Logs, Power,
     PowerError, SettingsError, Volume, Watchdog, WatchdogError, Workers,
 };
 use crate::efi::entry_number;
@@ -198,8 +198,16 @@ impl Host for Witnessed<'_, dyn Host + '_> {
         self.edge.inventory()
     }
 
-    fn default_partition(&mut self) -> Option<Sha256> {
-        self.edge.default_partition()
+    fn has_other_disks(&mut self) -> bool {
+        self.edge.has_other_disks()
+    }
+
+    fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
+        self.edge.default_partition(wait_ms)
+    }
+
+    fn logs(&mut self) -> Logs {
+        self.edge.logs()
     }
 
     fn saw(&mut self, event: Event) {

@@ -29,6 +29,13 @@ pub fn disks(sys_root: &Path) -> Vec<Disk> {
     disks
 }
 
+/// The names of the disks, each with its place among all that were ever attached: the kernel counts
+/// them (diskseq, sysfs-block), so that one that took another's name can be told from it.
+pub fn attached(sys_root: &Path) -> Vec<(String, Option<u64>)> {
+    let place = |name: &str| number(&sys_root.join("block").join(name).join("diskseq"));
+    disks(sys_root).into_iter().map(|disk| (disk.name.clone(), place(&disk.name))).collect()
+}
+
 fn disk(folder: &Path) -> Option<Disk> {
     let name = folder.file_name()?.to_str()?.to_owned();
     let device = folder.join("device");

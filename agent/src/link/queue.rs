@@ -150,6 +150,7 @@ mod tests {
             seal: None,
             wiped: None,
             standing,
+            log: None,
             uptime_ms: 1,
             watchdog: None,
             inventory: None,

@@ -7,6 +7,7 @@
 
 mod aligned_buffer;
 mod block_device;
+mod kernel_log;
 mod kexec;
 mod packet_socket;
 mod watchdog;
@@ -15,6 +16,7 @@ pub use aligned_buffer::AlignedBuffer;
 pub use block_device::{
     flush_buffers, logical_block_bytes, reread_partitions, size_bytes, zero_out,
 };
+pub use kernel_log::kernel_log;
 pub use kexec::kexec_file_load;
 pub use packet_socket::{FilterInstruction, PacketSocket};
 pub use watchdog::set_watchdog_timeout;

@@ -152,6 +152,7 @@ impl Device {
                 seal: None,
                 wiped: None,
                 standing: Standing::Idle,
+                log: None,
                 uptime_ms: 0,
                 watchdog: None,
                 inventory: None,

@@ -31,6 +31,7 @@ impl History {
             seal: None,
             wiped: None,
             standing: Standing::Idle,
+            log: None,
             uptime_ms: 0,
             watchdog: None,
             inventory: None,

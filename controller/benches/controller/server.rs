@@ -96,6 +96,7 @@ impl Device {
                 (false, true) => Standing::Staying,
                 (false, false) => Standing::Idle,
             },
+            log: None,
             uptime_ms: self.sequence * 15_000,
             watchdog: None,
             inventory: (self.sequence == 0).then(|| inventory(self.number)),

@@ -122,6 +122,7 @@ fn operators() -> Router<App> {
     Router::new()
         .route("/v1/servers", get(servers::list))
         .route("/v1/servers/{server}", get(servers::get))
+        .route("/v1/servers/{server}/log", get(servers::log))
         .route("/v1/servers/{server}/pin", post(servers::pin))
         .route("/v1/servers/{server}/wipe", post(servers::wipe))
         .route("/v1/servers/{server}/rekey", post(servers::rekey))

@@ -16,7 +16,7 @@ use super::{access, balancer, enrolment, events, images, policy, power, servers,
         description = "Operators' API of one pool. Errors are application/problem+json (RFC 9457)."
     ),
     paths(
-        servers::list, servers::get, servers::act, servers::wipe, servers::pin, servers::rekey,
+        servers::list, servers::get, servers::log, servers::act, servers::wipe, servers::pin, servers::rekey,
         servers::describe, policy::get, policy::set, balancer::types, balancer::plan,
         balancer::try_out, balancer::apply, balancer::get, balancer::pause, balancer::resume,
         images::list, images::get, images::channels, images::set_channel, events::list, stream::follow,

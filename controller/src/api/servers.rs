@@ -14,7 +14,7 @@ use crate::control::{Kept, Wiping};
 use crate::fleet::Standing;
 use crate::policy::is_name;
 use crate::store::ServerFilter;
-use crate::views::{Page, ServerView};
+use crate::views::{LogView, Page, ServerView};
 
 /// Which servers.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -68,6 +68,22 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let id = app.control().find_server(&server).await?;
     Ok(shown(&app.control().server(id).await?))
+}
+
+/// What its logs said when a server last failed: kept beyond a success, until it fails again, for 30
+/// days at most.
+#[utoipa::path(get, path = "/v1/servers/{server}/log", tag = "servers",
+    params(("server" = String, Path, description = "Id, the beginning of it, or name")),
+    responses((status = 200, body = LogView),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn log(
+    State(app): State<App>,
+    Path(server): Path<String>,
+) -> Result<Json<LogView>, Problem> {
+    let id = app.control().find_server(&server).await?;
+    // So that one that nobody knows is not said to be well.
+    app.control().server(id).await?;
+    Ok(Json(LogView::of(id, app.control().failure_log(id).await?)))
 }
 
 fn shown(kept: &Kept) -> Response {

@@ -3,6 +3,7 @@
 mod describe;
 mod invite;
 mod list;
+mod log;
 mod operate;
 mod power;
 mod show;
@@ -28,6 +29,8 @@ enum Command {
     List(list::List),
     /// Show one server.
     Show(One),
+    /// Show what a server's logs said when it last failed, its agent's and its kernel's.
+    Log(One),
     /// Let servers in, or back in.
     Approve(Several),
     /// Turn pending servers away.
@@ -134,6 +137,7 @@ pub(super) fn run(arguments: &Server) -> Result<(), Failure> {
     match command {
         Command::List(list) => list::run(&client, remote.json, list),
         Command::Show(one) => show::run(&client, remote.json, &one.server),
+        Command::Log(one) => log::run(&client, remote.json, &one.server),
         Command::Approve(several) => each("approve", several),
         Command::Reject(several) => operate::reject(&client, remote.json, &several.servers),
         Command::Revoke(several) => operate::revoke(&client, remote.json, &several.servers),

@@ -7,8 +7,8 @@ use tracing::warn;
 
 use super::{Control, ControlError, naming, operator};
 use crate::clock;
-use crate::fleet::{Event, Server, Wish};
-use crate::records;
+use crate::fleet::{Event, FailureLog, LOG_KEPT_MS, Server, Wish};
+use crate::records::{self, kind};
 use crate::store::changes::Changes;
 use crate::store::{ServerFilter, ServerRow};
 
@@ -61,6 +61,16 @@ impl Control {
             Some(row) => Kept::of(row),
             None => Err(ControlError::NotFound { what: format!("server {id}") }),
         }
+    }
+
+    /// What a server's logs said when it last failed.
+    pub async fn failure_log(&self, id: ServerId) -> Result<FailureLog, ControlError> {
+        let kept = self.document(kind::FAILURE_LOG, &id.to_string()).await?;
+        kept.map(|(log, _)| log).ok_or_else(|| {
+            let days = LOG_KEPT_MS / (24 * 60 * 60 * 1000);
+            let what = format!("log of server {id}, which told of no failure for {days} days");
+            ControlError::NotFound { what }
+        })
     }
 
     /// A page of servers. One whose record cannot be read is left out, and the log says so: the

@@ -1,14 +1,15 @@
 //! What a batch of statuses comes to. Pure: records, statuses and the time go in, outcomes and one
 //! set of changes come out. Several statuses of one server are taken in their order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use repave_protocol::{Directive, Order, ServerId, Status};
 
 use super::{Call, Outcome, Terms};
 use crate::fleet::{
-    Answer, Credentials, Event, Invitation, NotAdmitted, Server, admit, answer, listens,
+    Answer, Credentials, Event, FailureLog, Invitation, LOG_KEPT_MS, NotAdmitted, Server, admit,
+    answer, listens,
 };
 use crate::records::{self, kind};
 use crate::store::changes::{Changes, DocumentPut, Expected};
@@ -46,7 +47,7 @@ pub(super) fn decide(
     now_ms: u64,
 ) -> (Vec<Outcome>, Changes) {
     let known = before.known.clone();
-    let mut batch = Batch { before, known, events: Vec::new(), invitations: Vec::new() };
+    let mut batch = Batch { before, known, news: News::default(), invitations: Vec::new() };
     let outcomes = work.iter().map(|work| batch.take(work, terms, now_ms)).collect();
     (outcomes, batch.changes())
 }
@@ -55,8 +56,16 @@ pub(super) fn decide(
 struct Batch<'a> {
     before: &'a Before,
     known: HashMap<ServerId, Known>,
-    events: Vec<Event>,
+    news: News,
     invitations: Vec<DocumentPut>,
+}
+
+/// What the statuses brought, besides what stands in the records.
+#[derive(Debug, Default)]
+struct News {
+    events: Vec<Event>,
+    /// One for each server: a row may stand in a commit once.
+    logs: BTreeMap<ServerId, FailureLog>,
 }
 
 impl Batch<'_> {
@@ -70,7 +79,7 @@ impl Batch<'_> {
             Err(refused) => return Outcome::NotAdmitted(refused),
         };
         let known = self.known.entry(id).or_insert(known);
-        one(work, known, terms, now_ms, &mut self.events)
+        one(work, known, terms, now_ms, &mut self.news)
     }
 
     fn admit(&mut self, work: &Work, now_ms: u64) -> Result<Known, NotAdmitted> {
@@ -83,7 +92,7 @@ impl Batch<'_> {
             }
             self.invitations.push(used);
         }
-        self.events.extend(news);
+        self.news.events.extend(news);
         Ok(Known { revision: None, server })
     }
 
@@ -92,12 +101,13 @@ impl Batch<'_> {
             self.before.known.get(id).is_some_and(|before| before.server == known.server)
         };
         let changed = self.known.iter().filter(|(id, known)| !is_as_before(id, known));
+        let logs = self.news.logs.iter().map(|(server, log)| kept_log(server, log));
         Changes {
             servers: changed
                 .map(|(_, known)| records::put(&known.server, known.revision))
                 .collect(),
-            documents: self.invitations,
-            events: self.events.iter().map(records::event).collect(),
+            documents: self.invitations.into_iter().chain(logs).collect(),
+            events: self.news.events.iter().map(records::event).collect(),
             ..Changes::default()
         }
     }
@@ -116,18 +126,20 @@ fn used_invitation(server: &Server, shown: &Credentials) -> Option<DocumentPut> 
     Some(put)
 }
 
-fn one(
-    work: &Work,
-    known: &mut Known,
-    terms: &Terms,
-    now_ms: u64,
-    events: &mut Vec<Event>,
-) -> Outcome {
+/// A failure's log as a row, in place of the one before.
+fn kept_log(server: &ServerId, log: &FailureLog) -> DocumentPut {
+    let mut put = records::document(kind::FAILURE_LOG, &server.to_string(), Expected::Any, log);
+    put.expires_at_ms = i64::try_from(log.at_ms.saturating_add(LOG_KEPT_MS)).ok();
+    put
+}
+
+fn one(work: &Work, known: &mut Known, terms: &Terms, now_ms: u64, news: &mut News) -> Outcome {
     let server = &mut known.server;
     let status = work.status.as_ref();
     match work.call {
         Call::Arrived | Call::ArrivedAndNow => {
-            events.extend(server.observe(status, now_ms, &terms.rules))
+            news.events.extend(server.observe(status, now_ms, &terms.rules));
+            news.logs.extend(server.take_log(status, now_ms).map(|log| (server.id, log)));
         }
         Call::Again | Call::Now => {
             let seen = (server.seen.boot, server.seen.sequence);
@@ -145,7 +157,7 @@ fn one(
         Answer::Hold { .. } => Order::Wait { after_ms: terms.wait_ms },
     };
     let (generation, event) = server.issue(order.clone(), status, now_ms);
-    events.extend(event);
+    news.events.extend(event);
     Outcome::Answer(Box::new(Directive {
         crit: Vec::new(),
         pool: status.pool.clone(),

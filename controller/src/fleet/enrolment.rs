@@ -143,6 +143,7 @@ pub fn admit(
         assignments: 0,
         issued: None,
         failures: BTreeMap::new(),
+        logged: None,
     };
     let enrolled = Event::of(server.id, now_ms, EventKind::Enrolled { by });
     Ok((server, [enrolled, Event::boot(status, now_ms)]))

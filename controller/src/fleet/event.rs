@@ -76,6 +76,13 @@ pub enum EventKind {
         /// How often it failed.
         count: u32,
     },
+    /// A hardware watchdog has reset a server, or does not guard it any more.
+    Watchdog {
+        /// It has reset it.
+        expired: bool,
+        /// What is so, in a sentence.
+        note: String,
+    },
     /// The balancer has something to say that is not about one server.
     Balancer {
         /// A sentence.
@@ -103,13 +110,14 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every name there is.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "enrolled",
         "boot",
         "standing",
         "decision",
         "order",
         "quarantine",
+        "watchdog",
         "balancer",
         "power",
         "operator",
@@ -124,6 +132,7 @@ impl EventKind {
             Self::Decision { .. } => "decision",
             Self::Order { .. } => "order",
             Self::Quarantine { .. } => "quarantine",
+            Self::Watchdog { .. } => "watchdog",
             Self::Balancer { .. } => "balancer",
             Self::Power { .. } => "power",
             Self::Operator { .. } => "operator",

@@ -5,7 +5,9 @@
 mod answer;
 mod enrolment;
 mod event;
+mod guard;
 mod hardware;
+mod log;
 mod observe;
 mod operate;
 mod orders;
@@ -18,6 +20,7 @@ pub use answer::{Answer, answer, listens};
 pub use enrolment::{Credentials, Enrolment, Invitation, NotAdmitted, admit};
 pub use event::{Event, EventKind};
 pub use hardware::{Facts, Print};
+pub use log::{FailureLog, LOG_KEPT_MS, Logged};
 pub use observe::{Rules, silence};
 pub use orders::{Assignment, Wish};
 pub use server::{Failures, Issued, Seen, Server};

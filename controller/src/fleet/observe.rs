@@ -5,6 +5,7 @@ use repave_protocol::{Blame, Fault, Side, Standing as Said, Status};
 
 use super::enrolment::Enrolment;
 use super::event::{Event, EventKind};
+use super::guard;
 use super::hardware::{Facts, Print};
 use super::orders::Wish;
 use super::server::{Failures, Seen, Server};
@@ -44,6 +45,8 @@ impl Seen {
             load,
             trust: status.trust,
             default_trust,
+            watchdog: status.watchdog.clone(),
+            default_armed: guard::default_armed(status, before),
         }
     }
 }
@@ -57,11 +60,13 @@ impl Server {
         }
         let is_repeat = status.boot == self.seen.boot && status.sequence == self.seen.sequence;
         let is_boot = status.boot != self.seen.boot;
+        let guards = guard::news(&self.seen, status);
         self.seen = Seen::of(status, Some(&self.seen), now_ms);
         let mut events = Vec::new();
         if is_boot {
             events.push(Event::boot(status, now_ms));
         }
+        events.extend(guards.into_iter().map(|kind| Event::of(self.id, now_ms, kind)));
         if let Some(reason) = self.recognise(status) {
             self.enrolment = Enrolment::Suspended { reason };
         }

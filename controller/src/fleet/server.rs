@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use repave_protocol::{
-    Coverage, Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side,
+    Coverage, Generation, Load, Nonce, Order, SealReport, ServerId, Sha256, Side, WatchdogReport,
 };
 use serde::{Deserialize, Serialize};
 
 use super::enrolment::Enrolment;
 use super::hardware::{Facts, Print};
+use super::log::Logged;
 use super::orders::{Assignment, Wish};
 use super::standing::Standing;
 
@@ -65,6 +66,9 @@ pub struct Server {
     /// What failed here, by the digest of the image's OCI manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<Sha256, Failures>,
+    /// The log that was kept with its last failure. In a box, since most servers have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logged: Option<Box<Logged>>,
 }
 
 /// What the last status said.
@@ -99,6 +103,12 @@ pub struct Seen {
     /// ones in memory only, and nobody tells the default side before it runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_trust: Option<u64>,
+    /// What guarded it, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<WatchdogReport>,
+    /// Whether a watchdog guarded its default side when that last spoke of itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default_armed: bool,
 }
 
 /// The last order issued.

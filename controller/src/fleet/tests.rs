@@ -1,5 +1,7 @@
 //! Lives of servers: statuses in, orders and standings out.
 
+mod telling;
+
 use repave_protocol::{
     Blame, BootMethod, Coverage, Dmi, Fault, Generation, ImageReference, Inventory, Load, Nonce,
     Order, PoolId, Purpose, SealReport, ServerId, Settings, Sha256, Side, SigningKey, Stage,
@@ -94,6 +96,7 @@ fn status() -> Status {
         seal: None,
         wiped: None,
         standing: Said::Idle,
+        log: None,
         uptime_ms: 0,
         watchdog: None,
         inventory: Some(inventory("S1")),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Entrance, WRITE, entrance, pool, seen, some};
+use super::{Entrance, WRITE, a_log, entrance, pool, seen, some};
 
 const LINK: &str = r#"<link rel="stylesheet" href="/style.css">"#;
 /// Guards against hanging, in seconds.
@@ -85,6 +85,7 @@ fn everything_can_be_read_in_a_browser() {
             .unwrap(),
             3,
         ),
+        ("log", a_log("disk.read", "[    1.000] repave INFO  server"), 8),
     ];
     for (name, html, least) in &pages {
         for (is_dark, width) in [(false, 1300), (true, 1300), (false, 400), (true, 400)] {

@@ -1,5 +1,5 @@
-//! The pool at a glance, in a browser: one read-only page that the server renders, which needs no
-//! script. Whoever looks gives a token once; a cookie keeps it until the browser is closed. The API
+//! The pool at a glance, in a browser: a read-only page that the server renders, which needs no
+//! script, and a page for the log of each server's last failure. Whoever looks gives a token once; a cookie keeps it until the browser is closed. The API
 //! takes no cookie, so a page elsewhere can make nobody's browser change anything. What is shown is
 //! put together in [`view`]; nothing is decided here.
 
@@ -7,7 +7,7 @@ mod view;
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, REFERRER_POLICY, RETRY_AFTER,
     SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
@@ -24,6 +24,7 @@ use crate::clock;
 use crate::control::{Control, ControlError, Identity};
 use crate::fleet::Event;
 use crate::store::EventFilter;
+use crate::views::LogView;
 use view::{Entrance, Seen};
 
 /// Browsers take a cookie of such a name only over TLS, from this very host and for all its paths
@@ -35,8 +36,8 @@ const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 const LOGIN_BYTES: usize = 4 * 1024;
 /// Decisions and notes that are shown.
 const EVENTS: usize = 30;
-/// Kinds of events that say what was decided, and why.
-const KINDS: [&str; 4] = ["decision", "balancer", "operator", "quarantine"];
+/// Kinds of events that say what was decided, and why, and what nobody decided.
+const KINDS: [&str; 5] = ["decision", "balancer", "operator", "quarantine", "watchdog"];
 /// The page may use its own style sheet and send its own forms, and nothing else at all.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
@@ -46,6 +47,7 @@ const STYLE: &str = include_str!("page.css");
 pub(crate) fn router() -> Router<App> {
     Router::new()
         .route("/", get(pool))
+        .route("/servers/{server}/log", get(log))
         .route("/login", get(entrance).post(login))
         .route("/logout", post(logout))
         .route("/style.css", get(style))
@@ -76,19 +78,42 @@ async fn pool(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(token) = cookie(&headers) else { return Ok(Redirect::to("/login").into_response()) };
-    let shown = match identify(&app, peer.ip(), token).await {
-        Ok(identity) => glance(app.control(), &identity).await.map_err(Problem::from),
-        Err(problem) => Err(problem),
-    };
-    match shown {
-        Ok(seen) => Ok(page(view::pool(&seen))?.into_response()),
+    let looked = look(&app, peer.ip(), &headers, async |identity| {
+        Ok(view::pool(&glance(app.control(), &identity).await?))
+    });
+    // A screen on a wall has to come back by itself.
+    looked.await.or_else(|problem| refusal(&problem, After::Reload))
+}
+
+/// The log that a server's last failure came with.
+async fn log(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Path(server): Path<String>,
+) -> Result<Response, Problem> {
+    let looked = look(&app, peer.ip(), &headers, async |_| {
+        let id = app.control().find_server(&server).await?;
+        Ok(view::log(&LogView::of(id, app.control().failure_log(id).await?)))
+    });
+    looked.await.or_else(|problem| refusal(&problem, After::Nothing))
+}
+
+/// A page for whoever has a good token; for others, the way to the login.
+async fn look(
+    app: &App,
+    client: IpAddr,
+    headers: &HeaderMap,
+    render: impl AsyncFnOnce(Identity) -> Result<Result<String, minijinja::Error>, ControlError>,
+) -> Result<Response, Problem> {
+    let Some(token) = cookie(headers) else { return Ok(Redirect::to("/login").into_response()) };
+    match identify(app, client, token).await {
+        Ok(identity) => Ok(page(render(identity).await?)?.into_response()),
         // The token came to its end: a cookie that is no good would only be counted as a guess.
         Err(problem) if problem.status == StatusCode::UNAUTHORIZED => {
             Ok((set_cookie("", "; Max-Age=0")?, Redirect::to("/login")).into_response())
         }
-        // A screen on a wall has to come back by itself.
-        Err(problem) => refusal(&problem, true),
+        Err(problem) => Err(problem),
     }
 }
 
@@ -133,7 +158,7 @@ async fn login(
     // Pasted, and so perhaps with a line's end.
     match enter(&app, peer.ip(), login.token.trim()).await {
         Ok(response) => Ok(response),
-        Err(problem) => refusal(&problem, false),
+        Err(problem) => refusal(&problem, After::Login),
     }
 }
 
@@ -177,14 +202,26 @@ fn set_cookie(
     Ok([(SET_COOKIE, value)])
 }
 
-/// A problem as a page, with the form to try again or, for the pool's own page, a later look.
-fn refusal(problem: &Problem, refresh: bool) -> Result<Response, Problem> {
+/// What follows a problem.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The form to try again.
+    Login,
+    /// A later look, by itself.
+    Reload,
+    /// It is told, and that is all.
+    Nothing,
+}
+
+/// A problem as a page.
+fn refusal(problem: &Problem, after: After) -> Result<Response, Problem> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let form = after == After::Login;
     let entrance = Entrance {
-        title: if refresh { problem.title.clone() } else { "Log in".into() },
+        title: if form { "Log in".into() } else { problem.title.clone() },
         fault: Some(problem.detail.clone()),
-        form: !refresh,
-        refresh,
+        form,
+        refresh: after == After::Reload,
     };
     let mut response = (status, page(view::entrance(&entrance))?).into_response();
     if let Some(after_s) = problem.retry_after_s {

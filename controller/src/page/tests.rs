@@ -10,7 +10,9 @@ use super::*;
 use crate::control::Role;
 use crate::fleet::{Enrolment, Facts, Failures, Seen as LastStatus};
 use crate::policy::Policy;
-use repave_protocol::{Generation, Nonce, SealReport, ServerId, Sha256, Side, SigningKey};
+use repave_protocol::{
+    Generation, Nonce, SealReport, ServerId, Sha256, Side, SigningKey, WatchdogReport,
+};
 
 /// A folder into which the pages are written, to be looked at.
 const WRITE: &str = "REPAVE_WRITE_PAGES";
@@ -35,6 +37,8 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
             load: Load { busy_milli: 100 * u64::from(seed), ..Load::default() },
             trust: None,
             default_trust: None,
+            watchdog: None,
+            default_armed: false,
         },
         facts: Facts { serial: Some(format!("S{seed}")), ..Facts::default() },
         print: None,
@@ -48,7 +52,31 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
         assignments: 0,
         issued: None,
         failures: BTreeMap::new(),
+        logged: None,
     }
+}
+
+/// What a server tells that failed, as its record knows it.
+fn logged() -> Option<Box<Logged>> {
+    let logged = serde_json::json!({
+        "at_ms": NOW_MS - 180_000, "boot": Nonce::from_random([4; 32]), "code": "disk.read",
+    });
+    serde_json::from_value(logged).unwrap()
+}
+
+/// The page of a log.
+pub(super) fn a_log(code: &str, line: &str) -> String {
+    let view = LogView {
+        server: ServerId::of(&SigningKey::from_seed(&[4; 32]).public()).to_string(),
+        at: "2026-11-24T15:07:13Z".into(),
+        side: "default".into(),
+        generation: Some(7),
+        code: code.into(),
+        message: "the disk answered with an I/O error at LBA 4096".into(),
+        agent: vec![line.into(), "[    2.000] repave ERROR sim0: read".into()],
+        kernel: vec!["<3>[    1.900000] I/O error, dev vda, sector 4096".into()],
+    };
+    log(&view).unwrap()
 }
 
 fn seen(servers: Vec<Server>) -> Seen {
@@ -112,6 +140,9 @@ fn some() -> Vec<Server> {
         quarantined: true,
     };
     failed.failures.insert(Sha256::of(b"an image"), failures);
+    failed.logged = logged();
+    let guard = Guard::Armed { device: "i6300ESB timer".into(), timeout_s: 120 };
+    failed.seen.watchdog = Some(WatchdogReport { guard, expired: true });
     (failed.cordoned, failed.cordon_note) = (true, Some("the fan is loud".into()));
     let mut pinned = server(3, "batch-1", Standing::Up);
     (pinned.pinned, pinned.pin_note) = (Some("batch".into()), Some("for the audit".into()));
@@ -153,6 +184,9 @@ fn the_pool_is_on_its_page() {
         "cordoned: the fan is loud",
         "4 s ago",
         "quarantined",
+        "reset by its watchdog",
+        "watchdog 120 s",
+        "/log\">log of\n        3 min ago</a>",
         "spare → web (web:7)",
         "short of servers",
     ] {
@@ -165,7 +199,8 @@ fn the_pool_is_on_its_page() {
         let folder = std::path::Path::new(&folder);
         let fault = Some("this token is not good".to_owned());
         let refused = entrance(&Entrance { fault, ..form }).unwrap();
-        for (name, page) in [("pool.html", page), ("login.html", refused)] {
+        let log = a_log("disk.read", "[    1.000] repave INFO  server");
+        for (name, page) in [("pool.html", page), ("login.html", refused), ("log.html", log)] {
             std::fs::write(folder.join(name), page).unwrap();
         }
     }
@@ -198,7 +233,7 @@ fn what_others_said_is_escaped() {
     seen.overview.types[0].name = evil.into();
     seen.events[0].kind = EventKind::Balancer { note: evil.into() };
     let form = Entrance { title: evil.into(), fault: Some(evil.into()), form: true, refresh: true };
-    for page in [pool(&seen).unwrap(), entrance(&form).unwrap()] {
+    for page in [pool(&seen).unwrap(), entrance(&form).unwrap(), a_log(evil, evil)] {
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("&lt;script&gt;"), "{page}");
         assert!(!page.contains("\"'>"), "{page}");

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value};
-use repave_protocol::{Load, Stage};
+use repave_protocol::{Guard, Load, Stage};
 use serde::Serialize;
 
 use crate::clock;
 use crate::control::{Active, Identity, Overview};
-use crate::fleet::{Event, EventKind, Server, Standing};
+use crate::fleet::{Event, EventKind, LOG_KEPT_MS, Logged, Server, Standing};
 use crate::policy::Milli;
-use crate::views::TypeView;
+use crate::views::{LogView, TypeView};
 
 /// Servers that are shown; a page of more is no glance. Those that need somebody come first.
 const SERVERS: usize = 500;
@@ -50,6 +50,11 @@ pub(super) fn pool(seen: &Seen) -> Result<String, Error> {
 /// Any other page.
 pub(super) fn entrance(entrance: &Entrance) -> Result<String, Error> {
     render(include_str!("entrance.html"), Value::from(Serde(entrance)))
+}
+
+/// The page of a failure's log.
+pub(super) fn log(view: &LogView) -> Result<String, Error> {
+    render(include_str!("log.html"), Value::from(Serde(view)))
 }
 
 fn render(template: &str, context: Value) -> Result<String, Error> {
@@ -111,6 +116,17 @@ struct ServerRow {
     seen_at: String,
     seen: String,
     remarks: Vec<String>,
+    /// What guards it against hanging, in few words.
+    guard: Option<String>,
+    log: Option<LogLink>,
+}
+
+/// Where the log of the last failure is.
+#[derive(Serialize)]
+struct LogLink {
+    /// The whole id.
+    id: String,
+    age: String,
 }
 
 #[derive(Serialize)]
@@ -235,7 +251,18 @@ fn server_row(server: &Server, now_ms: u64) -> ServerRow {
         seen_at: clock::to_text(server.seen.at_ms),
         seen: clock::age(server.seen.at_ms, now_ms),
         remarks: remarks(server),
+        guard: server.seen.watchdog.as_ref().map(|report| match &report.guard {
+            Guard::Armed { timeout_s, .. } => format!("watchdog {timeout_s} s"),
+            Guard::NotArmed { .. } => "no watchdog".into(),
+        }),
+        log: server.logged.as_ref().filter(|logged| is_kept(logged, now_ms)).map(|logged| {
+            LogLink { id: server.id.to_string(), age: clock::age(logged.at_ms, now_ms) }
+        }),
     }
+}
+
+const fn is_kept(logged: &Logged, now_ms: u64) -> bool {
+    now_ms.saturating_sub(logged.at_ms) < LOG_KEPT_MS
 }
 
 /// What is out of the ordinary, most urgent first.
@@ -246,6 +273,9 @@ fn remarks(server: &Server) -> Vec<String> {
         Standing::Quarantined { code } => remarks.push(code.clone()),
         Standing::Suspended { reason } => remarks.push(reason.clone()),
         _ => {}
+    }
+    if server.seen.watchdog.as_ref().is_some_and(|report| report.expired) {
+        remarks.push("reset by its watchdog".into());
     }
     let mut failures: Vec<_> = server.failures.values().collect();
     failures.sort_by_key(|one| Reverse(one.last_ms));
@@ -266,6 +296,7 @@ fn event_row(event: &Event, overview: &Overview) -> EventRow {
             (format!("{} → {}{image}", spare(from), spare(to)), why.clone())
         }
         EventKind::Balancer { note } => ("note".into(), note.clone()),
+        EventKind::Watchdog { note, .. } => ("watchdog".into(), note.clone()),
         EventKind::Quarantine { image, code, count } => {
             (format!("{image} quarantined"), format!("failed {count} ×, the last {code}"))
         }

@@ -65,6 +65,19 @@ pub enum StoreError {
         /// The driver's answer.
         source: sqlx::Error,
     },
+    /// TLS with the database does not come about. It is reachable, and not believed.
+    #[error(
+        "cannot {doing}: {place} is reachable and not believed; see that sslrootcert in the database \
+         URL is the CA of its certificate, and that the certificate names this host"
+    )]
+    Untrusted {
+        /// Which database.
+        place: Place,
+        /// What was tried.
+        doing: &'static str,
+        /// The driver's answer.
+        source: sqlx::Error,
+    },
     /// The database does not let us in.
     #[error("{place} refuses the connection ({reason}); correct the database URL or its rights")]
     Refused {

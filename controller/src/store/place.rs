@@ -1,8 +1,10 @@
 //! Which database it is, for messages, and what its errors mean: the one place where driver errors
 //! become ours.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,7 @@ impl Place {
         let place = self.clone();
         match meaning(&source) {
             Meaning::Unavailable => StoreError::Unavailable { place, doing, source },
+            Meaning::Untrusted => StoreError::Untrusted { place, doing, source },
             Meaning::Refused(reason) => StoreError::Refused { place, reason },
             Meaning::Slow => StoreError::Slow { place, doing, limit: limits::STATEMENT },
             Meaning::Busy => StoreError::Busy { place, doing, source },
@@ -76,6 +79,7 @@ impl Place {
 
 enum Meaning {
     Unavailable,
+    Untrusted,
     Refused(String),
     Slow,
     Busy,
@@ -94,6 +98,8 @@ fn meaning(error: &sqlx::Error) -> Meaning {
             }
         }
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Meaning::Damaged,
+        sqlx::Error::Tls(fault) if is_disbelief(fault.as_ref()) => Meaning::Untrusted,
+        sqlx::Error::Io(fault) if is_disbelief(fault) => Meaning::Untrusted,
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -101,6 +107,14 @@ fn meaning(error: &sqlx::Error) -> Meaning {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => Meaning::Unavailable,
         _ => Meaning::Statement,
+    }
+}
+
+/// Whether TLS failed for what either side showed, and not for a connection that broke off.
+fn is_disbelief(fault: &(dyn Error + 'static)) -> bool {
+    match fault.downcast_ref::<io::Error>() {
+        Some(fault) => fault.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        None => true,
     }
 }
 

@@ -9,8 +9,8 @@ use repave_controller::daemon::{Run, Running, start};
 use repave_controller::library_place::{LibraryPlace, RegistryFiles};
 use repave_image_codec::Library;
 use repave_protocol::{
-    Dmi, Generation, Inventory, Nonce, PoolId, SealReport, ServerId, Sha256, Side, SigningKey,
-    Standing, Status, TrustDocument, seal,
+    Blame, Dmi, Fault, Generation, Inventory, Load, LogTail, Nonce, PoolId, SealReport, ServerId,
+    Sha256, Side, SigningKey, Standing, Status, TrustDocument, seal,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -140,6 +140,26 @@ impl Daemon {
         }))
     }
 
+    /// A server reports that something failed, as its status number `sequence`.
+    pub(crate) fn report_failed(&self, seed: u8, sequence: u64, log: &LogTail) -> ServerId {
+        self.send(status_of(seed, |status| {
+            let message = "sim0: <b>read</b> of 4096 bytes failed";
+            let fault = Fault::new(Blame::Device, "disk-read", message, None);
+            status.standing = Standing::Failed { fault };
+            status.log = Some(log.clone());
+            status.sequence = sequence;
+        }))
+    }
+
+    /// The same server is up.
+    pub(crate) fn report_up(&self, seed: u8, sequence: u64) -> ServerId {
+        self.send(status_of(seed, |status| {
+            status.standing = Standing::Up { load: Load::default() };
+            status.side = Side::Target;
+            status.sequence = sequence;
+        }))
+    }
+
     fn send(&self, (id, bytes): (ServerId, Vec<u8>)) -> ServerId {
         let path = format!("POST /v1/servers/{id}/status");
         self.ask(&path).without("authorization").raw("application/json", &bytes).expect(200);
@@ -188,6 +208,7 @@ fn status_of(seed: u8, change: impl FnOnce(&mut Status)) -> (ServerId, Vec<u8>) 
         seal: None,
         wiped: None,
         standing: Standing::Idle,
+        log: None,
         uptime_ms: 1,
         watchdog: None,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),

@@ -1,6 +1,7 @@
 //! The page for people.
 
 use repave_controller::control::Role;
+use repave_protocol::LogTail;
 use serde_json::json;
 
 use crate::daemon::{Asking, Daemon};
@@ -92,6 +93,29 @@ fn what_a_server_or_an_operator_wrote_is_escaped() {
     let page = browse(&daemon, "GET /").with("cookie", &cookie).page(200).text();
     assert!(page.contains("note=&lt;script&gt;alert(1)") && !page.contains("<script"), "{page}");
     assert!(page.contains(&id.short()) && page.contains("pending") && page.contains("S1"));
+}
+
+#[test]
+fn the_log_of_a_failure_has_a_page_that_only_who_may_look_sees() {
+    let daemon = Daemon::start();
+    let id = daemon.report(1);
+    let path = format!("GET /servers/{id}/log");
+    assert_eq!(browse(&daemon, &path).page(303).header("location"), "/login");
+    let cookie = cookie(&daemon, &daemon.token("wall", Role::Viewer, None));
+    let look = |what: &str, code| browse(&daemon, what).with("cookie", &cookie).page(code).text();
+    let none = look(&path, 404);
+    assert!(none.contains("told of no failure") && !none.contains("<form"), "{none}");
+    assert!(!look("GET /", 200).contains("/log\""), "nothing to show");
+    daemon.ask(&format!("POST /v1/servers/{id}/approve")).expect(200);
+    let log = LogTail::of(b"<script>alert(1)</script>\n", b"<6>[    1.0] eth0: up\n");
+    daemon.report_failed(1, 1, &log);
+    let link = format!("href=\"/servers/{id}/log\"");
+    assert!(look("GET /", 200).contains(&link));
+    let page = look(&path, 200);
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script"), "{page}");
+    assert!(page.contains("&lt;6&gt;[    1.0] eth0: up"), "{page}");
+    assert!(page.contains("&lt;b&gt;read") && page.contains("<details open>"), "{page}");
+    assert!(!page.contains("http-equiv"), "it stays as it is while it is read");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Servers: lists, one of them, and what is done to one.
 
+use repave_controller::control::Role;
+use repave_protocol::LogTail;
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
@@ -140,4 +142,36 @@ fn a_wipe_of_guarded_data_is_forced_or_refused() {
         events["items"].as_array().unwrap().iter().find(|event| event["server"] == web.to_string());
     let found = found.unwrap();
     assert_eq!((&found["action"], &found["actor"]), (&json!("server.wipe"), &json!("admin")));
+}
+
+#[test]
+fn the_log_of_a_failure_is_shown_beyond_a_success_until_the_next_one() {
+    let daemon = Daemon::start();
+    let id = daemon.report(1);
+    let path = format!("/v1/servers/{id}/log");
+    // One that waits for approval fills nothing.
+    daemon.report_failed(1, 1, &LogTail::of(b"a stranger's", b""));
+    let none = daemon.ask(&format!("GET {path}")).expect(404).json();
+    assert!(none["detail"].as_str().unwrap().contains("told of no failure"), "{none}");
+    daemon.ask(&format!("POST /v1/servers/{id}/approve")).expect(200);
+    daemon.report_failed(1, 2, &LogTail::of(b"said\n", b"<4>\x1b[2J\n"));
+    let log = daemon.get(&path);
+    assert_eq!(log["agent"], json!(["said"]));
+    assert_eq!(log["kernel"], json!(["<4>\\x1b[2J"]));
+    assert_eq!((&log["code"], &log["side"]), (&json!("disk-read"), &json!("default")));
+    assert_eq!(log["server"], json!(id.to_string()));
+    let shown = daemon.get(&format!("/v1/servers/{id}"));
+    assert_eq!(shown["logged"], log["at"]);
+    // The events tell of the failure, and leave its log where it is.
+    let events = daemon.get("/v1/events").to_string();
+    assert!(events.contains("disk-read") && !events.contains("said"), "{events}");
+    daemon.report_up(1, 3);
+    assert_eq!(daemon.get(&format!("/v1/servers/{id}"))["standing"], "up");
+    assert_eq!(daemon.get(&path), log);
+    for bad in ["nobody", &"0".repeat(64)] {
+        daemon.ask(&format!("GET /v1/servers/{bad}/log")).expect(404);
+    }
+    let viewer = daemon.token("wall", Role::Viewer, None);
+    daemon.ask(&format!("GET {path}")).by(&viewer).expect(200);
+    daemon.ask(&format!("POST {path}")).expect(405);
 }

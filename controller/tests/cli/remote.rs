@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use repave_controller::fleet::{EventKind, Standing};
-use repave_controller::views::{EventView, FailureView, Page, ServerView, TypeView};
-use repave_protocol::Stage;
+use repave_controller::views::{EventView, FailureView, LogView, Page, ServerView, TypeView};
+use repave_protocol::{Guard, Stage, WatchdogReport};
 use serde_json::{Value, json};
 
 use crate::POLICY;
@@ -52,6 +52,11 @@ fn server() -> ServerView {
         pinned: None,
         pin_note: None,
         trust: Some(7),
+        watchdog: Some(WatchdogReport {
+            guard: Guard::NotArmed { reason: "no watchdog was found\u{1b}[2J".into() },
+            expired: true,
+        }),
+        logged: Some("2026-11-24T15:07:13Z".into()),
         failures: vec![FailureView {
             image: "web:1".into(),
             count: 2,
@@ -107,6 +112,36 @@ fn a_server_is_shown_without_what_would_steer_the_terminal() {
     let shown = controller.check(&["server", "show", "alpha"], 0, "serial SN\u{fffd}[2J1");
     assert!(shown.contains("standing      purposing, unsealed, 43 %, 512 MB/s for"), "{shown}");
     assert!(shown.contains("web:1             2"), "{shown}");
+    let guard = "watchdog      not armed: no watchdog was found\u{fffd}[2J; it reset the server";
+    assert!(shown.contains(guard), "{shown}");
+    assert!(shown.contains("ago: repave server log alpha"), "{shown}");
+    controller.done();
+}
+
+#[test]
+fn the_log_of_a_failure_is_printed_and_steers_no_terminal() {
+    let log = LogView {
+        server: ID.into(),
+        at: "2026-11-24T15:07:13Z".into(),
+        side: "default".into(),
+        generation: Some(7),
+        code: "disk-read".into(),
+        message: "a bad\u{202e} sector".into(),
+        agent: vec!["[    1.600] repave INFO  one".into(), "two".into()],
+        // No controller of ours lets it through; this command does not rely on that.
+        kernel: vec!["<4>\u{1b}[2J".into()],
+    };
+    let ask = || Exchange::new("GET /v1/servers/alpha/log").answers(text(&log));
+    let controller = one(ask());
+    let printed = controller.check(&["server", "log", "alpha"], 0, "default side, generation 7");
+    let lines = "disk-read: a bad\u{fffd} sector\n\nlast lines of the agent:\n  \
+                 [    1.600] repave INFO  one\n  two\n\nlast lines of the kernel:\n  \
+                 <4>\u{fffd}[2J\n";
+    assert!(printed.contains(lines), "{printed}");
+    controller.done();
+    let controller = one(ask());
+    let json = controller.check(&["server", "log", "alpha", "--json"], 0, "disk-read");
+    assert_eq!(serde_json::from_str::<LogView>(&json).unwrap(), log);
     controller.done();
 }
 

@@ -177,6 +177,7 @@ impl Life {
             seal: self.seal.clone(),
             wiped: self.wiped.clone(),
             standing,
+            log: None,
             uptime_ms: 0,
             watchdog: None,
             inventory: (self.sequence == 0).then_some(inventory),

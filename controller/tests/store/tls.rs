@@ -3,7 +3,7 @@
 use std::fs;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use repave_controller::store;
+use repave_controller::store::{self, StoreError};
 
 use crate::fixture::{Database, id, run, server, servers, write};
 use crate::postgres::{PASSWORD, Server};
@@ -42,10 +42,13 @@ fn a_certificate_is_checked_against_the_ca_and_the_name() {
             store::open(Some(&with(&url, &other)), database.folder()).await.err().unwrap();
         let text = format!("{refused} {refused:?}");
         assert!(text.contains("InvalidCertificate(") && !text.contains(PASSWORD), "{text}");
+        assert!(text.contains("is reachable and not believed; see that sslrootcert"), "{text}");
+        assert!(!refused.is_passing(), "somebody has to help");
         // The right CA, and a name that is not in the certificate.
         let named = url.replace("127.0.0.1", "localhost");
         let refused =
             store::open(Some(&with(&named, &ours)), database.folder()).await.err().unwrap();
         assert!(format!("{refused:?}").contains("NotValidForName"), "{refused:?}");
+        assert!(matches!(refused, StoreError::Untrusted { .. }), "{refused}");
     });
 }

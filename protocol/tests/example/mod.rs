@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use repave_protocol::{
     Blame, BootMethod, Coverage, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault,
     Firmware, Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected,
-    InterfaceSettings, Inventory, Load, Nic, Nonce, Order, Partition, PartitionTable, PoolId,
-    Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage,
+    InterfaceSettings, Inventory, Load, LogTail, Nic, Nonce, Order, Partition, PartitionTable,
+    PoolId, Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage,
     Standing, Status, StatusExpected, TrustDocument, TrustExpected, WatchdogReport, Wipe, WipePass,
     WipedRange,
 };
@@ -67,6 +67,7 @@ pub(crate) fn status(standing: Standing) -> Status {
         seal: None,
         wiped: None,
         standing,
+        log: None,
         uptime_ms: 1_600,
         watchdog: None,
         inventory: None,
@@ -107,14 +108,20 @@ pub(crate) fn status_leaving() -> Status {
 }
 
 pub(crate) fn status_failed() -> Status {
-    status(Standing::Failed {
-        fault: Fault::new(
-            Blame::Image,
-            "chunk-digest",
-            "chunk 17 of image web:3 is not what its index names",
-            Some(Stage::Unsealed),
-        ),
-    })
+    let fault = Fault::new(
+        Blame::Image,
+        "chunk-digest",
+        "chunk 17 of image web:3 is not what its index names",
+        Some(Stage::Unsealed),
+    );
+    Status { log: Some(log()), ..status(Standing::Failed { fault }) }
+}
+
+pub(crate) fn log() -> LogTail {
+    LogTail::of(
+        b"[    1.600] repave INFO  generation 7: become web with image web 3\n",
+        b"<6>[    1.043810] virtio_blk virtio1: [vda] 16777216 512-byte logical blocks\n",
+    )
 }
 
 pub(crate) fn status_wiping() -> Status {

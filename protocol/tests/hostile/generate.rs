@@ -6,8 +6,8 @@ use std::path::Path;
 
 use repave_protocol::{
     Blame, BootMethod, Coverage, Directive, Envelope, Fault, Generation, Guard, ImageSignature,
-    Message, Order, Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey, Standing, Status,
-    TrustDocument, WatchdogReport, Wipe, limits, seal,
+    LogTail, Message, Order, Purpose, Refusal, Settings, SettingsFile, Sha256, SigningKey,
+    Standing, Status, TrustDocument, WatchdogReport, Wipe, limits, seal,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -424,6 +424,58 @@ fn on_other_messages() -> Vec<Attack> {
                     ..Fault::new(Blame::Agent, "verbose", "", None)
                 },
             }),
+            &example::device_key(),
+        ),
+        on_status(
+            "status-log-too-long",
+            "each line within its limit, and so many that they would fill the controller's store",
+            "outside-limit",
+            &{
+                let line = "x".repeat(limits::LOG_LINE_BYTES);
+                let kernel = vec![line; limits::LOG_BYTES / limits::LOG_LINE_BYTES + 1];
+                let log = Some(LogTail { kernel, ..example::log() });
+                Status { log, ..example::status_failed() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-log-line-too-long",
+            "a log of one endless line",
+            "outside-limit",
+            &{
+                let agent = vec!["x".repeat(limits::LOG_LINE_BYTES + 1)];
+                let log = Some(LogTail { agent, ..example::log() });
+                Status { log, ..example::status_failed() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-log-too-many-lines",
+            "a log of more lines than there is room for, none of which holds anything",
+            "outside-limit",
+            &{
+                let agent = vec![String::new(); limits::LOG_LINES + 1];
+                let log = Some(LogTail { agent, ..example::log() });
+                Status { log, ..example::status_failed() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-log-escape",
+            "a kernel's line that clears the terminal of whoever reads it",
+            "malformed",
+            &{
+                let kernel = vec!["<4>[    2.0] \u{1b}[2J".into()];
+                let log = Some(LogTail { kernel, ..example::log() });
+                Status { log, ..example::status_failed() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-log-of-no-failure",
+            "a log with every status of a server that is well, to fill the controller's store",
+            "malformed",
+            &Status { log: Some(example::log()), ..example::status_up() },
             &example::device_key(),
         ),
         on_status(

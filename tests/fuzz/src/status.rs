@@ -5,8 +5,8 @@ use repave_controller::fleet::{
     Answer, Credentials, Invitation, Rules, Server, Wish, admit, answer, listens, silence,
 };
 use repave_protocol::{
-    BootMethod, Generation, ImageReference, Keys, Nonce, Order, Purpose, ServerId, Sha256, Status,
-    StatusExpected, limits, verify,
+    BootMethod, Generation, ImageReference, Keys, Nonce, Order, Purpose, ServerId, Sha256,
+    Standing, Status, StatusExpected, limits, verify,
 };
 
 use crate::input::Input;
@@ -56,6 +56,13 @@ fn check_status(status: &Status) {
     if let Some(inventory) = &status.inventory {
         assert!(inventory.disks.len() <= limits::INVENTORY_ENTRIES);
         assert!(inventory.nics.len() <= limits::INVENTORY_ENTRIES);
+    }
+    if let Some(log) = &status.log {
+        assert!(matches!(status.standing, Standing::Failed { .. }));
+        for lines in [&log.agent, &log.kernel] {
+            assert!(lines.iter().map(String::len).sum::<usize>() <= limits::LOG_BYTES);
+            assert!(lines.iter().all(|line| !line.contains(char::is_control)));
+        }
     }
 }
 

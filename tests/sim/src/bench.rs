@@ -1,5 +1,9 @@
 //! Disks on the bench: no server around them, no checks, and nothing that fails.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use repave_core::edges::{DeviceError, Disk};
 use repave_core::gpt::{Entry, Table};
 use repave_image::{DEFAULT_PARTITION, ESP_TYPE, STATE_PARTITION, STATE_TYPE};
@@ -13,11 +17,26 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// Size of the image that is burned; disks are larger, so that its backup table is misplaced.
 pub(crate) const BURNED_BYTES: u64 = 4 * MIB;
 
-/// Puts the burned image on a disk: its table is that of a smaller disk.
-pub(crate) fn burn(medium: &mut Medium, spec: &DiskSpec) {
-    let small = DiskSpec { size_bytes: BURNED_BYTES, ..spec.clone() };
-    let mut burned = Bench(Medium::new(&small, 0));
-    let block_bytes = u64::from(spec.block_bytes);
+thread_local! {
+    /// What is burned is the same for all disks of one block size.
+    static BURNED: RefCell<BTreeMap<u32, Medium>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Puts the burned image on an empty disk: its table is that of a smaller disk.
+pub(crate) fn burn(medium: &mut Medium, block_bytes: u32) {
+    BURNED.with_borrow_mut(|burned| {
+        medium.take_contents(burned.entry(block_bytes).or_insert_with(|| image(block_bytes)));
+    });
+}
+
+/// The default partition as it is burned.
+pub(crate) static DEFAULT: LazyLock<Vec<u8>> =
+    LazyLock::new(|| esp_bytes(MIB, &mut Chance::new(0)));
+
+fn image(block_bytes: u32) -> Medium {
+    let spec = DiskSpec { serial: "image".into(), size_bytes: BURNED_BYTES, block_bytes };
+    let mut burned = Bench(Medium::new(&spec, 0));
+    let block_bytes = u64::from(block_bytes);
     let mut chance = Chance::new(0);
     let mut entry = |number: u32, name: &str, type_guid, start_bytes: u64| {
         let mut guid = [0; 16];
@@ -40,9 +59,10 @@ pub(crate) fn burn(medium: &mut Medium, spec: &DiskSpec) {
     let table = Table::create(&mut burned, guid).and_then(|table| table.rewrite(guid, &entries, 0));
     let written = table.map(|table| table.write(&mut burned));
     assert!(matches!(written, Ok(Ok(()))), "a fresh disk takes a table: {written:?}");
-    medium.write(0, &burned.0.durable_bytes(0..BURNED_BYTES));
-    medium.write(MIB, &esp_bytes(MIB, &mut Chance::new(0)));
-    medium.flush();
+    let Bench(mut burned) = burned;
+    burned.write(MIB, &DEFAULT);
+    burned.flush();
+    burned
 }
 
 /// A disk on the bench, with no server around it.

@@ -1,7 +1,7 @@
 //! Many seeds: spread over the processors, counted, and remembered, so that a campaign that is ended
 //! goes on where it was. What a seed does is in [`crate::swarm`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::counts::Counts;
 use crate::events::PANIC;
-use crate::faults::Fault;
 use crate::swarm::{self, Run};
 
 /// Seeds that are done and remembered together.
@@ -33,14 +33,12 @@ pub type Failure = (u64, String);
 pub struct Tally {
     /// Seeds lived now.
     pub seeds: u64,
-    /// Seeds that an earlier campaign had lived.
-    pub skipped: u64,
-    /// Effects on their worlds.
-    pub effects: u64,
-    /// Targets started.
-    pub departures: u64,
-    /// How often each fault struck.
-    pub struck: BTreeMap<Fault, u64>,
+    /// Seeds that were lived before, by the state file.
+    pub before: u64,
+    /// Seeds that there are to live.
+    pub wanted: u64,
+    /// How often what happened, in all of them.
+    pub counts: Counts,
     /// What did not hold.
     pub failures: Vec<Failure>,
     /// How long it took.
@@ -49,28 +47,30 @@ pub struct Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.took.as_secs_f64().max(0.001);
-        let rate = self.seeds as f64 / seconds;
+        let Self { seeds, before, wanted, counts, failures, took } = self;
+        let (all, failures) = (seeds + before, failures.len());
+        let [steps, effects, targets] =
+            ["steps", "effects", "targets-started"].map(|name| counts.of(name));
+        let seconds = took.as_secs_f64().max(0.001);
+        let rate = *seeds as f64 / seconds;
         write!(
             f,
-            "{} seeds in {seconds:.1} s ({rate:.0} a second), {} done before; {} effects, {} targets started, {} violations",
-            self.seeds,
-            self.skipped,
-            self.effects,
-            self.departures,
-            self.failures.len()
-        )
+            "{all} of {wanted} seeds, {seeds} of them in {seconds:.0} s ({rate:.0} a second); "
+        )?;
+        write!(f, "{steps} steps, {effects} effects, {targets} targets started, ")?;
+        write!(f, "{failures} violations")?;
+        if all < *wanted && *seeds > 0 {
+            let left_s = (wanted - all) as f64 / rate;
+            write!(f, "; {} min {:02} s left", left_s as u64 / 60, left_s as u64 % 60)?;
+        }
+        Ok(())
     }
 }
 
 impl Tally {
     fn add(&mut self, seed: u64, run: &Run) {
         self.seeds += 1;
-        self.effects += run.effects;
-        self.departures += run.departures;
-        for (fault, count) in &run.struck {
-            *self.struck.entry(*fault).or_default() += count;
-        }
+        self.counts.join(&run.counts);
         if let Some(violation) = &run.violation {
             self.failures.push((seed, violation.to_string()));
         }
@@ -78,11 +78,7 @@ impl Tally {
 
     fn join(&mut self, other: Self) {
         self.seeds += other.seeds;
-        self.effects += other.effects;
-        self.departures += other.departures;
-        for (fault, count) in other.struck {
-            *self.struck.entry(fault).or_default() += count;
-        }
+        self.counts.join(&other.counts);
         self.failures.extend(other.failures);
     }
 }
@@ -97,58 +93,78 @@ pub fn hush_simulated_panics() {
     }));
 }
 
+/// What the threads of a campaign share.
+struct Shared {
+    left: Vec<Range<u64>>,
+    tally: Tally,
+    state: Option<File>,
+    started: Instant,
+    told: Instant,
+}
+
 /// Lives the seeds of `range`, on all processors. With a `state` file, blocks that it names are left
-/// out, and those that hold are added to it. `say` is told of progress.
+/// out, and those that hold are added to it with their counts. A failure is told to `say` at once, and
+/// the others are lived all the same, until there are eight.
 pub fn run(
     range: Range<u64>,
     state: Option<&Path>,
     say: &(dyn Fn(&str) + Sync),
 ) -> io::Result<Tally> {
-    let done = state.map_or(Ok(BTreeSet::new()), read)?;
-    let blocks: Vec<_> = blocks(&range).collect();
-    let left: Vec<_> =
-        blocks.iter().filter(|b| !done.contains(&(b.start, b.end))).cloned().collect();
-    let skipped = blocks.iter().filter(|b| done.contains(&(b.start, b.end)));
-    let skipped = skipped.map(|block| block.end - block.start).sum();
-    let file = state.map(open).transpose()?;
-    let started = Instant::now();
-    let shared =
-        Mutex::new((left.into_iter(), Tally { skipped, ..Tally::default() }, file, started));
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let worker = || {
-        loop {
-            let next = {
-                let (left, tally, ..) = &mut *shared.lock().expect("no thread panics with it");
-                left.next().filter(|_| tally.failures.len() < FAILURES)
-            };
-            let Some(block) = next else {
-                return Ok(());
-            };
-            let tally = live(block.clone());
-            let (_, total, file, told) = &mut *shared.lock().expect("no thread panics with it");
-            if let (Some(file), true) = (file, tally.failures.is_empty()) {
-                writeln!(file, "{}..{}", block.start, block.end)?;
+    let done = state.map_or(Ok(BTreeMap::new()), read)?;
+    let mut tally = Tally { wanted: range.end.saturating_sub(range.start), ..Tally::default() };
+    let mut left = Vec::new();
+    for block in blocks(&range) {
+        match done.get(&(block.start, block.end)) {
+            Some(counts) => {
+                tally.before += block.end - block.start;
+                tally.counts.join(counts);
             }
-            for (seed, found) in &tally.failures {
-                say(&format!("{found}replay: make sim SEEDS={seed}\n"));
-            }
-            total.join(tally);
-            total.took = started.elapsed();
-            if told.elapsed() > PROGRESS {
-                *told = Instant::now();
-                say(&total.to_string());
-            }
+            None => left.push(block),
         }
-    };
+    }
+    // Taken from the end.
+    left.reverse();
+    let state = state.map(open).transpose()?;
+    let started = Instant::now();
+    let shared = Mutex::new(Shared { left, tally, state, started, told: started });
+    let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&shared, say))).collect();
         let ended = workers.into_iter().map(|worker| worker.join().expect("it does not panic"));
         ended.collect::<io::Result<Vec<()>>>()
     })?;
-    let (_, mut total, ..) = shared.into_inner().expect("no thread panics with it");
-    total.failures.sort();
-    total.took = started.elapsed();
-    Ok(total)
+    let mut tally = shared.into_inner().expect("no thread panics with it").tally;
+    tally.failures.sort();
+    tally.took = started.elapsed();
+    Ok(tally)
+}
+
+/// Lives blocks until none is left, or there are failures enough.
+fn work(shared: &Mutex<Shared>, say: &(dyn Fn(&str) + Sync)) -> io::Result<()> {
+    let lock = || shared.lock().expect("no thread panics with it");
+    let next = || {
+        let shared = &mut *lock();
+        shared.left.pop().filter(|_| shared.tally.failures.len() < FAILURES)
+    };
+    while let Some(block) = next() {
+        let tally = live(block.clone());
+        let shared = &mut *lock();
+        if let (Some(file), true) = (&mut shared.state, tally.failures.is_empty()) {
+            // In one piece, so that ending the campaign tears no line.
+            let line = format!("{}..{} {}\n", block.start, block.end, tally.counts);
+            file.write_all(line.as_bytes())?;
+        }
+        for (seed, found) in &tally.failures {
+            say(&format!("{found}replay: make sim SEEDS={seed}\n"));
+        }
+        shared.tally.join(tally);
+        shared.tally.took = shared.started.elapsed();
+        if shared.told.elapsed() > PROGRESS {
+            shared.told = Instant::now();
+            say(&shared.tally.to_string());
+        }
+    }
+    Ok(())
 }
 
 fn live(block: Range<u64>) -> Tally {
@@ -177,10 +193,19 @@ fn blocks(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-fn read(state: &Path) -> io::Result<BTreeSet<(u64, u64)>> {
+/// Blocks that are done, with their counts. A line that was torn is a block to be lived again.
+fn read(state: &Path) -> io::Result<BTreeMap<(u64, u64), Counts>> {
+    let parse = |line: &str| {
+        let (range, counts) = line.split_once(' ')?;
+        let range = parse_range(range)?;
+        Some(((range.start, range.end), Counts::parse(counts)?))
+    };
     match fs::read_to_string(state) {
-        Ok(text) => Ok(text.lines().filter_map(parse_range).map(|r| (r.start, r.end)).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Ok(text) => {
+            let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            Ok(whole.filter_map(parse).collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error),
     }
 }
@@ -189,7 +214,10 @@ fn open(state: &Path) -> io::Result<File> {
     if let Some(folder) = state.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).append(true).open(state)
+    let mut file = OpenOptions::new().create(true).append(true).open(state)?;
+    // Behind a line that was torn.
+    file.write_all(b"\n")?;
+    Ok(file)
 }
 
 /// `a..b`, or `n` for that one seed.

@@ -1,18 +1,25 @@
 //! Workers without threads: jobs wait in a heap, and which is done and reaped next is for chance to
 //! say, so that every order that threads could come to comes up under some seed.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use repave_core::edges::{
     Completion, Crew, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
 };
 use repave_protocol::Sha256;
+use zstd::bulk::Decompressor;
 
-use crate::image::is_zero;
 use crate::machine::{Machine, Shared};
 
 /// Buffers of a crew; more than a page of the image's index has chunks.
 const SLOTS: usize = 10;
+
+thread_local! {
+    /// Making one takes longer than most frames do.
+    static INFLATER: RefCell<Decompressor<'static>> =
+        RefCell::new(Decompressor::new().expect("there is memory for it"));
+}
 
 /// Makes workers over a machine's disks.
 #[derive(Debug)]
@@ -28,15 +35,17 @@ impl Crew for Hands {
 pub(crate) struct Gang {
     machine: Shared,
     disk: usize,
+    /// As long as what is in them; nothing else of a buffer is ever looked at.
     buffers: Vec<Vec<u8>>,
+    buffer_bytes: usize,
     jobs: Vec<Job>,
 }
 
 impl Gang {
     /// With so many buffers.
     pub(crate) fn new(machine: &Shared, disk: usize, chunk_bytes: u32, slots: usize) -> Self {
-        let buffers = vec![vec![0; chunk_bytes as usize]; slots];
-        Self { machine: Rc::clone(machine), disk, buffers, jobs: Vec::new() }
+        let (buffers, buffer_bytes) = (vec![Vec::new(); slots], chunk_bytes as usize);
+        Self { machine: Rc::clone(machine), disk, buffers, buffer_bytes, jobs: Vec::new() }
     }
 
     /// The job under way in a slot.
@@ -69,7 +78,7 @@ impl Gang {
             // It looks piece by piece.
             Work::Zero { .. } => 0,
         };
-        let fits = self.buffers.get(job.slot.0).is_some_and(|b| length_bytes as usize <= b.len());
+        let fits = length_bytes as usize <= self.buffer_bytes && job.slot.0 < SLOTS;
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
             let words = format!("{job:?} while {} are under way", self.jobs.len());
             self.machine.borrow_mut().watch.violated("I10", &words);
@@ -94,14 +103,16 @@ impl Gang {
                 let part = (offset_bytes, Some(stored_bytes as usize));
                 let frame = machine.blob(source, pack, part);
                 let frame = frame.map_err(WorkError::Source)?;
-                let plain = zstd::bulk::decompress(&frame, buffer.len());
+                let capacity_bytes = self.buffer_bytes;
+                let plain =
+                    INFLATER.with_borrow_mut(|zstd| zstd.decompress(&frame, capacity_bytes));
                 let plain = plain.map_err(|error| fail(error.to_string()))?;
                 if plain.len() != plain_bytes as usize {
                     return Err(fail(format!("{} bytes instead of {plain_bytes}", plain.len())));
                 }
-                buffer[..plain.len()].copy_from_slice(&plain);
+                *buffer = plain;
                 machine.events.note(&format!("fetch {offset_bytes}+{stored_bytes} from {source}"));
-                Ok(Seen::Fetched { sha256: Sha256::of(&plain) })
+                Ok(Seen::Fetched { sha256: Sha256::of(buffer) })
             }
             Work::Write { offset_bytes, length_bytes, first_block_last } => {
                 let bytes = &buffer[..length_bytes as usize];
@@ -111,24 +122,26 @@ impl Gang {
                 };
                 written.map(|()| Seen::Wrote).map_err(WorkError::Device)
             }
+            Work::Read { offset_bytes, length_bytes, look: Look::Zero } => {
+                let is_zero = machine.read_zero(self.disk, offset_bytes, length_bytes as usize);
+                is_zero.map(Seen::Zero).map_err(WorkError::Device)
+            }
             Work::Read { offset_bytes, length_bytes, look } => {
-                let bytes = &mut buffer[..length_bytes as usize];
-                machine.read(self.disk, offset_bytes, bytes).map_err(WorkError::Device)?;
+                buffer.resize(length_bytes as usize, 0);
+                machine.read(self.disk, offset_bytes, buffer).map_err(WorkError::Device)?;
                 Ok(match look {
-                    Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
-                    Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
-                    Look::Zero => Seen::Zero(is_zero(bytes)),
+                    Look::Crc32 => Seen::Crc32(crc32fast::hash(buffer)),
+                    _ => Seen::Sha256(Sha256::of(buffer)),
                 })
             }
             Work::Zero { offset_bytes, length_bytes, look_first } => {
-                let mut bytes = vec![0; length_bytes as usize];
-                let readable =
-                    look_first && machine.read(self.disk, offset_bytes, &mut bytes).is_ok();
-                if readable && is_zero(&bytes) {
+                let place = (offset_bytes, length_bytes as usize);
+                let mut looks = || machine.read_zero(self.disk, place.0, place.1);
+                if look_first && matches!(looks(), Ok(true)) {
                     return Ok(Seen::Zeroed { written_bytes: 0 });
                 }
-                bytes.fill(0);
-                machine.write(self.disk, offset_bytes, &bytes).map_err(WorkError::Device)?;
+                let zeroes = vec![0; length_bytes as usize];
+                machine.write(self.disk, offset_bytes, &zeroes).map_err(WorkError::Device)?;
                 Ok(Seen::Zeroed { written_bytes: length_bytes })
             }
         }

@@ -93,11 +93,51 @@ impl Pages {
             let at = (offset_bytes % PAGE_BYTES as u64) as usize;
             let (part, rest) = bytes.split_at(bytes.len().min(PAGE_BYTES - at));
             let number = offset_bytes / PAGE_BYTES as u64;
-            let page = self.0.entry(number).or_insert_with(|| Rc::new([0; PAGE_BYTES]));
-            Rc::make_mut(page)[at..at + part.len()].copy_from_slice(part);
+            if *part == [0; PAGE_BYTES] {
+                self.0.remove(&number);
+            } else {
+                let page = self.0.entry(number).or_insert_with(|| Rc::new([0; PAGE_BYTES]));
+                Rc::make_mut(page)[at..at + part.len()].copy_from_slice(part);
+            }
             offset_bytes += part.len() as u64;
             bytes = rest;
         }
+    }
+}
+
+impl Pages {
+    /// The first byte of a range that is not what is wanted, counted from the range's beginning.
+    fn differs(&self, offset_bytes: u64, wanted: &[u8]) -> Option<usize> {
+        let mut place = 0;
+        while place < wanted.len() {
+            let offset_bytes = offset_bytes + place as u64;
+            let at = (offset_bytes % PAGE_BYTES as u64) as usize;
+            let count = (wanted.len() - place).min(PAGE_BYTES - at);
+            let wanted = &wanted[place..place + count];
+            let page = self.0.get(&(offset_bytes / PAGE_BYTES as u64));
+            let found = page.map_or(&[0; PAGE_BYTES], |page| &**page);
+            let found = &found[at..at + count];
+            if found != wanted {
+                return (0..count)
+                    .find(|&byte| found[byte] != wanted[byte])
+                    .map(|byte| place + byte);
+            }
+            place += count;
+        }
+        None
+    }
+
+    /// The first byte of a range that is not zero.
+    fn not_zero(&self, range: Range<u64>) -> Option<u64> {
+        let first = range.start / PAGE_BYTES as u64;
+        let pages = self.0.range(first..range.end.div_ceil(PAGE_BYTES as u64));
+        pages.into_iter().find_map(|(number, page)| {
+            let start = number * PAGE_BYTES as u64;
+            let from = range.start.saturating_sub(start) as usize;
+            let to = (range.end - start).min(PAGE_BYTES as u64) as usize;
+            let place = page[from..to].iter().position(|byte| *byte != 0)?;
+            Some(start + (from + place) as u64)
+        })
     }
 }
 
@@ -148,6 +188,12 @@ impl Medium {
         }
     }
 
+    /// Takes what another one has on stable storage, as if it had been copied there.
+    pub(crate) fn take_contents(&mut self, other: &Self) {
+        (self.durable, self.now) = (other.durable.clone(), other.durable.clone());
+        self.changes = self.changes.map(|count| count + 1);
+    }
+
     /// Its identity.
     pub const fn facts(&self) -> &Facts {
         &self.facts
@@ -156,6 +202,11 @@ impl Medium {
     /// What the device answers now.
     pub fn read(&self, offset_bytes: u64, into: &mut [u8]) {
         self.now.read(offset_bytes, into);
+    }
+
+    /// Whether the device answers now with nothing but zeroes.
+    pub fn is_zero(&self, range: Range<u64>) -> bool {
+        self.now.not_zero(range).is_none()
     }
 
     /// Puts bytes into the device's cache.
@@ -280,6 +331,16 @@ impl Medium {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         self.durable.read(range.start, &mut bytes);
         bytes
+    }
+
+    /// The first byte on stable storage that is not as wanted, counted from `offset_bytes`.
+    pub fn durably_differs(&self, offset_bytes: u64, wanted: &[u8]) -> Option<usize> {
+        self.durable.differs(offset_bytes, wanted)
+    }
+
+    /// The first byte of a range on stable storage that is not zero.
+    pub fn durably_not_zero(&self, range: Range<u64>) -> Option<u64> {
+        self.durable.not_zero(range)
     }
 
     /// Stable storage as a disk that can only be read, for parsers.

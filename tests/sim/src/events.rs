@@ -156,9 +156,19 @@ impl Events {
         self.uptime_offset_ms + self.clock_ms - self.powered_on_ms
     }
 
+    /// Time since the world began.
+    pub const fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
     /// Lets time pass.
     pub const fn sleep(&mut self, duration_ms: u64) {
         self.clock_ms += duration_ms;
+    }
+
+    /// All lines, which leaves none here.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
     }
 
     /// All lines.

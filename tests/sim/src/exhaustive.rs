@@ -201,7 +201,7 @@ fn settled(world: &World) -> Result<(), Violation> {
     if let Err(found) = known {
         return world.violation("I9", &found);
     }
-    if world.default_partition() != world.burned_partition() {
+    if !world.is_default_as_burned() {
         return world.violation("I1", "the default partition is not as it was burned");
     }
     Ok(())

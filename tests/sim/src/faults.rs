@@ -45,6 +45,7 @@ pub enum Fault {
     ControllerRestarts,
     ControllerForgets,
     ControllerSecond,
+    ControllerAway,
     SourceMissing,
     SourceCorrupt,
     SourceShort,
@@ -62,7 +63,7 @@ pub enum Fault {
 /// of its occasions.
 type Family = (&'static str, &'static [(Fault, u32)]);
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     (
         "disk",
         &[
@@ -119,6 +120,7 @@ const FAMILIES: [Family; 11] = [
             (Fault::ControllerSecond, 2_000),
         ],
     ),
+    ("absence", &[(Fault::ControllerAway, 3_000)]),
     (
         "sources",
         &[
@@ -135,9 +137,9 @@ const FAMILIES: [Family; 11] = [
             (Fault::KexecFails, 3_000),
             (Fault::RebootFails, 2_000),
             (Fault::TargetPanics, 2_000),
-            (Fault::TargetHangs, 1_000),
+            (Fault::TargetHangs, 2_000),
             (Fault::TargetReorders, 2_000),
-            (Fault::TargetReordersItselfFirst, 1_000),
+            (Fault::TargetReordersItselfFirst, 3_000),
         ],
     ),
 ];
@@ -169,6 +171,11 @@ impl Mix {
         }
         Self(rates)
     }
+}
+
+/// Every fault that a mix may hold.
+pub fn all() -> impl Iterator<Item = Fault> {
+    FAMILIES.into_iter().flat_map(|(_, faults)| faults).map(|(fault, _)| *fault)
 }
 
 impl fmt::Display for Mix {

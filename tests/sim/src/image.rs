@@ -20,7 +20,9 @@ pub const SETTINGS_BYTES: u64 = 64 * 1024;
 const PAGE_CHUNKS: u32 = 8;
 /// What an upgrade changes in each partition, in its fourth chunk.
 const UPGRADED_BYTE: usize = 3 * CHUNK_BYTES as usize + 100;
+/// What a partition begins with that the firmware can mount.
 pub(crate) const ESP_MAGIC: &[u8] = b"SIMFAT32";
+/// And one that can be mounted as a root.
 pub(crate) const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
 
 /// What is made into an image.

@@ -10,6 +10,7 @@ pub mod campaign;
 pub mod check;
 pub mod configurator;
 pub mod controller;
+pub mod counts;
 pub mod crew;
 pub mod disk;
 pub mod events;
@@ -32,6 +33,7 @@ pub mod world;
 
 pub use check::Violation;
 pub use controller::{Lie, SourceFault};
+pub use counts::Counts;
 pub use disk::{DiskSpec, Unflushed};
 pub use faults::{Fault, Mix};
 pub use firmware::Quirks;

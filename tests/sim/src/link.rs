@@ -12,6 +12,10 @@ use crate::machine::{Machine, Shared};
 
 /// Longest time that an answer takes to arrive when it is slow.
 const DELAY_MS: u64 = 120_000;
+/// Shortest and longest absence of the controller.
+const AWAY_MS: [u64; 2] = [30_000, 600_000];
+/// How long a connection takes to fail: somebody refuses it, or nobody answers.
+const CONNECT_MS: [u64; 4] = [0, 10_000, 30_000, 30_000];
 /// Most statuses that are on their way at one time; the eldest is lost.
 const LATE: usize = 8;
 
@@ -24,13 +28,42 @@ pub struct Line {
     pub server: ServerId,
 }
 
+/// A time in which the controller cannot be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    until_ms: u64,
+    /// How long each attempt to reach it takes.
+    connect_ms: u64,
+}
+
+impl Outage {
+    /// One begins, if chance has it.
+    pub(crate) fn strike(machine: &mut Machine) {
+        if !machine.dice.strikes(Fault::ControllerAway) {
+            return;
+        }
+        let shape = machine.dice.shape();
+        let away_ms = AWAY_MS[0] + shape.below(AWAY_MS[1] - AWAY_MS[0]);
+        let connect_ms = CONNECT_MS[shape.below(CONNECT_MS.len() as u64) as usize];
+        machine.events.note(&format!("controller: away for {away_ms} ms"));
+        let until_ms = machine.events.clock_ms() + away_ms;
+        machine.outage = Some(Self { until_ms, connect_ms });
+    }
+
+    fn is_over(self, now_ms: u64) -> bool {
+        now_ms >= self.until_ms
+    }
+}
+
 fn reset(reason: &str) -> LinkError {
     LinkError { peer: "sim://controller".into(), reason: reason.into() }
 }
 
-fn is_reached(machine: &Machine) -> Result<(), LinkError> {
-    if machine.events.is_cut() {
-        return Err(reset("power is gone"));
+fn is_reached(machine: &mut Machine) -> Result<(), LinkError> {
+    let now_ms = machine.events.clock_ms();
+    machine.outage = machine.outage.filter(|outage| !outage.is_over(now_ms));
+    if machine.outage.is_some() {
+        return Err(reset("no route to host"));
     }
     if machine.controller.ca == machine.trusted_ca {
         return Ok(());
@@ -136,11 +169,19 @@ impl Link for Line {
 
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
         let machine = &mut *self.machine.borrow_mut();
-        is_reached(machine)?;
+        if machine.events.is_cut() {
+            return Err(reset("power is gone"));
+        }
+        machine.watch.ask(machine.events.uptime_ms());
         if machine.events.fails("ask") {
             return Err(reset("connection refused"));
         }
         let message = self.check(machine, status).ok_or_else(|| reset("401"))?;
+        Outage::strike(machine);
+        is_reached(machine).inspect_err(|_| {
+            let connect_ms = machine.outage.map_or(0, |outage| outage.connect_ms);
+            machine.events.sleep(connect_ms);
+        })?;
         if !self.carry(machine, status, message) {
             return Err(reset("connection reset"));
         }
@@ -169,10 +210,11 @@ impl Link for Line {
 
     fn tell(&mut self, status: Vec<u8>) {
         let machine = &mut *self.machine.borrow_mut();
-        if is_reached(machine).is_err() {
+        if machine.events.is_cut() {
             return;
         }
-        let Some(message) = self.check(machine, &status) else {
+        let Some(message) = self.check(machine, &status).filter(|_| is_reached(machine).is_ok())
+        else {
             return;
         };
         if machine.dice.strikes(Fault::StatusLate) {

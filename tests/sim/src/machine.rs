@@ -14,6 +14,9 @@ use crate::disk::{Medium, Unflushed};
 use crate::events::{Events, Fate};
 use crate::faults::{Dice, Fault};
 use crate::firmware::{Nvram, Started};
+use crate::link::Outage;
+use crate::stable::mountable;
+use crate::wiped::is_ordered_wipe;
 use repave_chance::Chance;
 
 /// A machine as its edges hold it.
@@ -57,6 +60,8 @@ pub struct Machine {
     pub holds_partitions: bool,
     /// How often power was lost.
     pub crashes: u64,
+    /// When nobody can reach the controller.
+    pub outage: Option<Outage>,
     /// Statuses that are still on their way.
     pub late: Vec<Status>,
     /// The kernel that kexec would start.
@@ -112,21 +117,42 @@ impl Machine {
         offset_bytes: u64,
         into: &mut [u8],
     ) -> Result<(), DeviceError> {
-        let at = (offset_bytes, into.len());
-        self.media[disk].check_request("read", offset_bytes, into.len())?;
-        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{}", into.len()))
-            || touches(&self.unreadable, (disk, offset_bytes, into.len()));
-        let is_bad = refused || touches(&self.bad_bytes, (disk, offset_bytes, into.len()));
+        let rots = self.begin_read(disk, (offset_bytes, into.len()))?;
+        self.media[disk].read(offset_bytes, into);
+        if let Some(bit) = rots {
+            into[bit / 8] ^= 1 << (bit % 8);
+        }
+        Ok(())
+    }
+
+    /// Reads as well, and says whether all of it is zero. A bit that rots is taken to be one of many.
+    pub fn read_zero(
+        &mut self,
+        disk: usize,
+        offset_bytes: u64,
+        length_bytes: usize,
+    ) -> Result<bool, DeviceError> {
+        let rots = self.begin_read(disk, (offset_bytes, length_bytes))?;
+        let range = offset_bytes..offset_bytes + length_bytes as u64;
+        Ok(rots.is_none() && self.media[disk].is_zero(range))
+    }
+
+    /// What goes wrong with a read, and the bit that comes out otherwise.
+    fn begin_read(&mut self, disk: usize, at: (u64, usize)) -> Result<Option<usize>, DeviceError> {
+        let (offset_bytes, length_bytes) = at;
+        self.media[disk].check_request("read", offset_bytes, length_bytes)?;
+        let refused = self.events.fails(&format!("sim{disk} read {offset_bytes}+{length_bytes}"))
+            || touches(&self.unreadable, (disk, offset_bytes, length_bytes));
+        let is_bad = refused || touches(&self.bad_bytes, (disk, offset_bytes, length_bytes));
         if self.events.is_cut() || is_bad || self.dice.strikes(Fault::DiskReadFails) {
             return Err(self.media[disk].failed("read", at));
         }
-        self.media[disk].read(offset_bytes, into);
-        if self.dice.strikes(Fault::DiskReadRots) {
-            let bit = self.dice.shape().below(into.len() as u64 * 8);
-            into[bit as usize / 8] ^= 1 << (bit % 8);
-            self.events.note(&format!("sim{disk} read {offset_bytes}+{}: bit {bit} rots", at.1));
+        if !self.dice.strikes(Fault::DiskReadRots) {
+            return Ok(None);
         }
-        Ok(())
+        let bit = self.dice.shape().below(length_bytes as u64 * 8) as usize;
+        self.events.note(&format!("sim{disk} read {offset_bytes}+{length_bytes}: bit {bit} rots"));
+        Ok(Some(bit))
     }
 
     /// Writes into a disk's cache.
@@ -154,9 +180,9 @@ impl Machine {
             self.events.note(&format!("{line}: fails in part"));
             self.media[disk].write_some(offset_bytes, bytes, self.dice.shape());
         } else if self.dice.strikes(Fault::DiskWriteMisdirected) {
-            let astray = self.astray(disk, at);
+            let (astray, count) = self.astray(disk, at);
             self.events.note(&format!("{line}: goes to {astray}"));
-            self.media[disk].write_astray(astray, bytes);
+            self.media[disk].write_astray(astray, &bytes[..count]);
         } else {
             self.media[disk].write(offset_bytes, bytes);
         }
@@ -168,21 +194,24 @@ impl Machine {
         }
     }
 
-    /// Where a write goes that does not go where it was told: a chunk to any other place of the
-    /// target while that cannot be booted, everything else to where nothing is.
-    fn astray(&mut self, disk: usize, (offset_bytes, length_bytes): (u64, usize)) -> u64 {
+    /// Where a write goes that does not go where it was told, and how much of it: a chunk to any other
+    /// place of the target while that cannot be booted, everything else to where nothing is.
+    fn astray(&mut self, disk: usize, (offset_bytes, length_bytes): (u64, usize)) -> (u64, usize) {
         let start = if disk == 0 { self.watch.state.end } else { GAP.end * 2 };
         let end = self.media[disk].facts().size_bytes - TABLE_BYTES;
         let is_chunk = self.side == Side::Default && offset_bytes >= start && offset_bytes < end;
         let room = if is_chunk && check::is_open(self) {
             self.watch.excuse();
             start..end
+        } else if is_chunk && is_wiping(self) {
+            start..end
         } else {
             GAP
         };
         let block_bytes = u64::from(self.media[disk].facts().logical_block_bytes);
-        let places = (room.end - room.start).saturating_sub(length_bytes as u64) / block_bytes;
-        room.start + self.dice.shape().below(places.max(1)) * block_bytes
+        let count = (length_bytes as u64).min(room.end - room.start);
+        let places = (room.end - room.start - count) / block_bytes;
+        (room.start + self.dice.shape().below(places.max(1)) * block_bytes, count as usize)
     }
 
     /// Puts a disk's cache on stable storage.
@@ -233,6 +262,8 @@ impl Machine {
             let uptime_ms = self.dice.shape().draw() >> 16;
             self.events.set_uptime(uptime_ms);
         }
+        // What takes a rack's power often takes its controller with it.
+        Outage::strike(self);
         for disk in 0..self.media.len() {
             self.media[disk].flush();
             check::after(self, &Step::Flushed { disk });
@@ -280,6 +311,13 @@ impl Machine {
         }
         self.controller.blob(source, blob, part, struck)
     }
+}
+
+/// Whether a target is being made zero, and nothing of it can be booted.
+fn is_wiping(machine: &Machine) -> bool {
+    let record = machine.watch.record.as_ref();
+    record.is_some_and(|record| is_ordered_wipe(machine, record))
+        && mountable(machine).next().is_none()
 }
 
 /// Whether a request touches these bytes.

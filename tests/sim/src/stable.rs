@@ -1,12 +1,13 @@
 //! What stands on stable storage, read as a stranger would find it: tables, partitions, images.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use repave_core::gpt::Table;
 use repave_protocol::{Guid, Sha256};
 
 use crate::disk::Medium;
-use crate::image::{Image, SETTINGS_BYTES, is_mountable_esp, is_zero};
+use crate::image::{ESP_MAGIC, Image, SETTINGS_BYTES, is_zero};
 use crate::machine::Machine;
 
 /// How much of a target is compared.
@@ -63,9 +64,9 @@ pub(crate) fn equals_image(
         let name = &partition.name;
         let (disk, at, size_bytes) =
             find_in(&tables, partition.guid).ok_or_else(|| format!("{name} is in no table"))?;
-        let wanted = wanted(machine, image, number, (disk, at), extent);
-        if size_bytes < wanted.len() as u64 {
-            let wanted_bytes = wanted.len();
+        let plain = &image.plain[number];
+        if size_bytes < plain.len() as u64 {
+            let wanted_bytes = plain.len();
             return Err(format!("{name} has {size_bytes} bytes, its image {wanted_bytes}"));
         }
         let skips_head = match extent {
@@ -74,14 +75,58 @@ pub(crate) fn equals_image(
             Extent::All | Extent::AllAndItsOwn => false,
         };
         let from = if skips_head { image.manifest.chunk_bytes as usize } else { 0 };
-        let found = machine.media[disk].durable_bytes(at..at + wanted.len() as u64);
-        if found[from..] != wanted[from..] {
-            let place = (from..wanted.len()).find(|&place| found[place] != wanted[place]);
-            let place = place.unwrap_or(from);
-            return Err(format!("{name} differs from its image at byte {place}"));
+        let medium = &machine.media[disk];
+        let differs = |range: Range<usize>, wanted: &[u8]| {
+            let place = medium.durably_differs(at + range.start as u64, wanted)?;
+            Some(format!("{name} differs from its image at byte {}", range.start + place))
+        };
+        let mut others = own_writes(machine, disk, at, extent);
+        if let Some((range, region)) = settings_region(machine, partition.guid, plain, extent) {
+            differs(range.clone(), region).map_or(Ok(()), Err)?;
+            others.push(range);
         }
+        let mut parts = between(from..plain.len(), others).into_iter();
+        parts.find_map(|part| differs(part.clone(), &plain[part])).map_or(Ok(()), Err)?;
     }
     Ok(())
+}
+
+/// The settings of the partition with that GUID: where, and their bytes.
+fn settings_region<'a>(
+    machine: &'a Machine,
+    guid: Guid,
+    plain: &[u8],
+    extent: Extent,
+) -> Option<(Range<usize>, &'a [u8])> {
+    let (volume, region) = machine.watch.configured.as_ref()?;
+    let is_here = volume.guid == guid && extent >= Extent::Configured;
+    is_here.then(|| (plain.len() - SETTINGS_BYTES as usize..plain.len(), region.as_slice()))
+}
+
+/// What a target wrote to this partition itself, and whether that is kept is between it and the disk.
+fn own_writes(machine: &Machine, disk: usize, at: u64, extent: Extent) -> Vec<Range<usize>> {
+    let own = machine.watch.own_writes.iter().filter(|_| extent == Extent::AllAndItsOwn);
+    let here = own.filter_map(|(own_disk, offset_bytes, bytes)| {
+        let place = offset_bytes.checked_sub(at).filter(|_| *own_disk == disk)? as usize;
+        Some(place..place + bytes.len())
+    });
+    here.collect()
+}
+
+/// What of a range is in none of the others.
+fn between(range: Range<usize>, mut others: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    others.sort_by_key(|other| other.start);
+    let (mut parts, mut at) = (Vec::new(), range.start);
+    for other in others.into_iter().filter(|other| other.start < range.end) {
+        if other.start > at {
+            parts.push(at..other.start);
+        }
+        at = at.max(other.end);
+    }
+    if at < range.end {
+        parts.push(at..range.end);
+    }
+    parts
 }
 
 /// At the head of each partition, what every unsealing blanks, a repeated one too.
@@ -99,44 +144,13 @@ pub(crate) fn missing_chunks(machine: &Machine, image: &Image) -> usize {
         let chunks = plain.chunks(chunk_bytes).enumerate();
         let is_missing = |(place, chunk): &(usize, &[u8])| {
             let from = at + (place * chunk_bytes) as u64;
-            let found = machine.media[disk].durable_bytes(from..from + chunk.len() as u64);
+            let differs = machine.media[disk].durably_differs(from, chunk).is_some();
             let is_blanked = place * chunk_bytes < BLANKED_BYTES;
-            *place == 0 || (!is_zero(chunk) && (is_blanked || found != *chunk))
+            *place == 0 || (!is_zero(chunk) && (is_blanked || differs))
         };
         chunks.filter(is_missing).count()
     };
     image.plain.iter().enumerate().map(missing_of).sum()
-}
-
-/// The bytes that a partition must have.
-fn wanted(
-    machine: &Machine,
-    image: &Image,
-    number: usize,
-    (disk, at): (usize, u64),
-    extent: Extent,
-) -> Vec<u8> {
-    let mut wanted = image.plain[number].clone();
-    let guid = image.manifest.partitions[number].guid;
-    let has_settings = extent >= Extent::Configured;
-    if let Some((volume, region)) = &machine.watch.configured
-        && volume.guid == guid
-        && has_settings
-    {
-        let from = wanted.len() - SETTINGS_BYTES as usize;
-        wanted[from..].copy_from_slice(region);
-    }
-    // Whether what a target writes itself is kept is between it and the disk.
-    let own_writes = machine.watch.own_writes.iter();
-    for (own_disk, offset_bytes, bytes) in own_writes.filter(|_| extent == Extent::AllAndItsOwn) {
-        let place = offset_bytes.checked_sub(at).filter(|_| *own_disk == disk);
-        let place = place.map(|place| place as usize);
-        if let Some(part) = place.and_then(|place| wanted.get_mut(place..place + bytes.len())) {
-            let end = offset_bytes + bytes.len() as u64;
-            part.copy_from_slice(&machine.media[disk].durable_bytes(*offset_bytes..end));
-        }
-    }
-    wanted
 }
 
 /// The images whose ESP the firmware could mount, by what is on stable storage.
@@ -146,7 +160,7 @@ pub(crate) fn mountable(machine: &Machine) -> impl Iterator<Item = &Image> {
     images.filter(move |image| {
         let found = find_in(&tables, image.manifest.partitions[0].guid);
         found.is_some_and(|(disk, at, _)| {
-            is_mountable_esp(&machine.media[disk].durable_bytes(at..at + 4096))
+            machine.media[disk].durably_differs(at, ESP_MAGIC).is_none()
         })
     })
 }

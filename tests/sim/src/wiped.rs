@@ -4,15 +4,14 @@
 
 use std::ops::Range;
 
-use repave_core::gpt::Table;
 use repave_core::journal::Record;
 use repave_protocol::{Coverage, Status, WipePass};
 
 use crate::machine::Machine;
 use crate::stable::mountable;
 
-/// Bytes at each end of a disk with blocks of 512 that are its table's.
-const TABLE_BYTES: [u64; 2] = [34 * 512, 33 * 512];
+/// Bytes of a table's array of entries.
+const ARRAY_BYTES: u64 = 128 * 128;
 
 /// Whether the journal is in a wipe that was truly ordered last, and knows of no target.
 pub(crate) fn is_ordered_wipe(machine: &Machine, record: &Record) -> bool {
@@ -30,11 +29,15 @@ pub(crate) fn is_ordered_wipe(machine: &Machine, record: &Record) -> bool {
 pub(crate) fn target_area(machine: &Machine, disk: usize) -> Range<u64> {
     let medium = &machine.media[disk];
     let size_bytes = medium.facts().size_bytes;
-    if disk != 0 && Table::read(&mut medium.durable()).is_err() {
+    if disk != 0 && medium.durable_table().is_none() {
         return 0..size_bytes;
     }
-    let start = if disk == 0 { machine.watch.state.end } else { TABLE_BYTES[0] };
-    start..size_bytes - TABLE_BYTES[1]
+    // At the head the protective MBR, the header and the array; at the tail array and header.
+    let block_bytes = u64::from(medium.facts().logical_block_bytes);
+    let array_bytes = ARRAY_BYTES.next_multiple_of(block_bytes);
+    let head_bytes = 2 * block_bytes + array_bytes;
+    let start = if disk == 0 { machine.watch.state.end } else { head_bytes };
+    start..size_bytes - array_bytes - block_bytes
 }
 
 /// I3: what the journal calls wiped is the whole area of each disk that it names, and is zero.
@@ -62,16 +65,13 @@ fn covers(machine: &Machine, coverage: &Coverage) -> Result<(), String> {
 
 /// Whether all of a disk's area is zero on stable storage, and its table holds no target.
 pub fn is_zero(machine: &Machine, disk: usize) -> Result<(), String> {
-    let area = target_area(machine, disk);
-    let bytes = machine.media[disk].durable_bytes(area.clone());
-    // Whole pieces are compared, since byte by byte takes a debug build seconds.
-    if let Some(at) = bytes.chunks(512).position(|block| *block != [0; 512][..block.len()]) {
-        let at_bytes = area.start + at as u64 * 512;
-        return Err(format!("sim{disk}: the block at byte {at_bytes} is not zero"));
+    let medium = &machine.media[disk];
+    if let Some(at) = medium.durably_not_zero(target_area(machine, disk)) {
+        return Err(format!("sim{disk}: byte {at} is not zero"));
     }
     let kept = if disk == 0 { 2 } else { 0 };
-    match Table::read(&mut machine.media[disk].durable()) {
-        Ok(table) if table.entries.len() > kept => Err(format!("sim{disk}: entries are left")),
+    match medium.durable_table() {
+        Some(table) if table.entries.len() > kept => Err(format!("sim{disk}: entries are left")),
         _ => Ok(()),
     }
 }

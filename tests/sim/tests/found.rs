@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
-use repave_protocol::Order;
-use repave_sim::{ImageSpec, Spec, Violation, World};
+use repave_protocol::{DiskSelector, Generation, Order, Wipe};
+use repave_sim::controller::Mishap;
+use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
 
 fn sound<T>(outcome: Result<T, Violation>) -> T {
     outcome.unwrap_or_else(|violation| panic!("{violation}"))
@@ -128,4 +129,85 @@ fn boot_entries_that_are_there_twice_go_again() {
     let names: Vec<_> = machine.nvram.variables.keys().map(String::as_str).collect();
     assert_eq!(names, ["Boot0000", "Boot0001", "Boot0002", "BootOrder"]);
     assert_eq!(machine.nvram.variables["BootOrder"], numbers_to_bytes(&[1, 0, 2]));
+}
+
+/// A server whose target was written to its second disk, and what it is ordered to leave that for: to
+/// become another one on its first disk, or to be wiped.
+fn leaving_the_second_disk(wipes: bool) -> (World, Generation) {
+    let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
+    let mut world = World::new(Spec { disks, ..Spec::new(66) });
+    let [web, db] = ["web", "db"].map(|name| world.publish(&ImageSpec::new(name, 1)));
+    let mut purpose = World::purpose(&web);
+    purpose.disk = Some(DiskSelector { serial: Some("second".into()), ..DiskSelector::default() });
+    let generation = world.order(Order::Purpose(Box::new(purpose)));
+    sound(world.run_until_up(generation));
+    let wipe = Wipe { reason: "the lease ends".into(), disk: None };
+    let generation = if wipes { world.order(Order::Wipe(wipe)) } else { world.order_image(&db) };
+    (world, generation)
+}
+
+/// The server has left, and the journal knows of nothing that would still boot.
+fn run_until_left(world: &mut World, generation: Generation) {
+    sound(world.run_until("left", |world| {
+        let machine = world.machine.borrow();
+        let told = machine.controller.statuses.last().and_then(|status| status.wiped.as_ref());
+        world.is_up(generation) || told.is_some_and(|told| told.generation == generation)
+    }));
+    let machine = world.machine.borrow();
+    let record = machine.watch.record.as_ref().unwrap();
+    assert_eq!(record.unsealed, []);
+    let missing = record.wiped.as_ref().map_or(0, |wiped| wiped.missing.len());
+    assert_eq!(missing, 0, "the second disk is there");
+}
+
+/// Seed 656: a table that could not be read at the moment when heads were blanked made its disk count
+/// as one that is away, and the old target on it could still be booted.
+#[test]
+fn a_table_that_cannot_be_read_once_hides_no_target() {
+    for wipes in [false, true] {
+        let (world, generation) = leaving_the_second_disk(wipes);
+        let calls = |world: &World| world.machine.borrow().events.calls();
+        let before = calls(&world);
+        let mut whole = world.fork();
+        run_until_left(&mut whole, generation);
+        for number in before..calls(&whole) {
+            let mut world = world.fork();
+            world.machine.borrow_mut().events.fail_call_at(number);
+            run_until_left(&mut world, generation);
+        }
+    }
+}
+
+/// The same for a table that stays so: it is told, and nothing changes until the disk is mended.
+#[test]
+fn a_disk_whose_table_cannot_be_read_is_not_away() {
+    for wipes in [false, true] {
+        let (mut world, generation) = leaving_the_second_disk(wipes);
+        world.machine.borrow_mut().bad_bytes = Some((1, 0..512));
+        world.pull_plug();
+        let writes = world.target_writes();
+        assert_eq!(sound(world.run_until_failed()), "partition-table");
+        assert_eq!(world.target_writes(), writes);
+        world.machine.borrow_mut().bad_bytes = None;
+        run_until_left(&mut world, generation);
+    }
+}
+
+/// Seed 519, since wipes and absent controllers are in the swarm: a resident kept to itself which order
+/// it had heard last. A controller that lost its records counted on from less, and was refused for ever.
+#[test]
+fn a_resident_says_what_it_has_heard_to_a_controller_that_forgot() {
+    let mut world = World::new(Spec::new(67));
+    let [web, db] = ["web", "db"].map(|name| world.publish(&ImageSpec::new(name, 1)));
+    let generation = world.order_image(&web);
+    sound(world.run_until_up(generation));
+    let wait = Order::Wait { after_ms: 1_000 };
+    let heard = (0..3).map(|_| world.order(wait.clone())).last();
+    sound(world.run_until("heard", |world| {
+        let machine = world.machine.borrow();
+        machine.controller.statuses.last().is_some_and(|status| status.generation == heard)
+    }));
+    world.machine.borrow_mut().controller.befall(Mishap::Forget);
+    let generation = world.order_image(&db);
+    sound(world.run_until_up(generation));
 }

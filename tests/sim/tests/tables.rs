@@ -251,6 +251,31 @@ fn partitions_that_overlap_each_other_do_not_hide_the_default_side() {
 }
 
 #[test]
+fn a_default_side_whose_table_was_destroyed_is_not_just_said_to_be_away() {
+    let other = Bench::with(guid(77), &[entry(7, "data", 4000)]);
+    let mut destroyed = server();
+    for header in [BLOCK, BACKUP] {
+        destroyed.bytes[header..][..BLOCK].fill(0x5a);
+    }
+    let mut foreign = server();
+    for header in [BLOCK, BACKUP] {
+        foreign.forge_header(header, 80, &256_u32.to_le_bytes());
+    }
+    for (bench, words) in [
+        (destroyed, "[bench; bench: no partition table: neither GPT header is valid]"),
+        (foreign, "[bench; bench: its GPT header is valid but does not fit"),
+    ] {
+        // Not after a network boot either, which looks for it by its name.
+        for loader in [Some(guid(1)), None] {
+            let mut disks: [Box<dyn Disk>; 2] = [Box::new(other.clone()), Box::new(bench.clone())];
+            let refused = DefaultSide::find(&mut disks, loader).unwrap_err();
+            assert!(matches!(refused, NoDefaultSide::Missing { .. }), "{refused}");
+            assert!(refused.to_string().contains(words), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn a_default_side_that_shares_blocks_is_refused() {
     // The third entry begins in the state partition; the first begins in the table.
     for (number, first_lba, words) in [(3, 3050_u64, "\"esp\""), (1, 10, "the partition table")] {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use repave_controller_stub::{Authority, AuthoritySpec, Scenario, Stub, StubSpec};
+use repave_controller_stub::{Authority, AuthoritySpec, Fault, Scenario, Stub, StubSpec};
 use repave_image::{Descriptor, OciManifest, blob_path};
 use repave_image_codec::{ImportOptions, Library, import};
 use repave_protocol::{
@@ -111,6 +111,17 @@ impl Lab {
     /// The controller.
     pub const fn stub(&self) -> &Stub {
         &self.stub
+    }
+
+    /// Another source of the same library, with faults of its own, until it is dropped.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn mirror(&self, faults: Vec<Fault>) -> Result<Stub> {
+        let mut spec = StubSpec::new(self.authority.clone(), self.pool.clone());
+        spec.library = Some(self.library.root().into());
+        spec.scenario.faults = faults;
+        Ok(Stub::start(spec)?)
     }
 
     /// The image library that the controller serves.

@@ -7,6 +7,7 @@
 
 mod figures;
 mod lab;
+mod large_blocks;
 mod made;
 pub mod proof;
 mod raw_disk;
@@ -17,6 +18,6 @@ mod variables;
 pub use figures::{Figures, memory_words, peak_memory_kib, say};
 pub use lab::{Lab, LabSpec};
 pub use made::{TargetImage, build_folder, burn, default_uki};
-pub use raw_disk::RawDisk;
+pub use raw_disk::{RawDisk, TableCopy};
 pub use server::{Server, failure, stage};
 pub use variables::Variables;

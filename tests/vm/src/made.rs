@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use repave_image_codec::BootDescriptor;
 
 /// The top of the source tree.
@@ -107,4 +107,13 @@ pub fn burn(
         true => Ok(()),
         false => bail!("{} failed", script.display()),
     }
+}
+
+/// Runs a tool to its end; what it complains about is the error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command.stderr(Stdio::piped()).stdout(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot run {command:?}"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.success(), "{command:?}: {complaint}");
+    Ok(())
 }

@@ -11,7 +11,6 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use repave_protocol::{Digester, Guid, Sha256};
 
-const BLOCK_BYTES: u64 = 512;
 const ENTRY_BYTES: u64 = 128;
 const MIB: u64 = 1 << 20;
 /// The backup table's share at the end of a disk, generously.
@@ -19,23 +18,44 @@ const TAIL_BYTES: u64 = MIB;
 /// What an untouched target is filled with: zeroes would not show a head that was blanked.
 const MARK: u8 = 0xa5;
 
-/// The raw file of a disk with 512-byte blocks.
+/// What a header is overwritten with.
+const SPOILED: u8 = 0x5a;
+
+/// One of the two copies of a partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableCopy {
+    /// Behind the disk's first block.
+    Primary,
+    /// On the disk's last block.
+    Backup,
+}
+
+/// The raw file of a disk.
 #[derive(Debug)]
 pub struct RawDisk {
     file: File,
     size_bytes: u64,
+    block_bytes: u64,
 }
 
 impl RawDisk {
-    /// Opens a disk's file.
+    /// Opens the file of a disk with 512-byte blocks.
     ///
     /// # Errors
     /// The file cannot be opened for reading and writing.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::with_blocks(path, 512)
+    }
+
+    /// The same, with blocks of this many bytes.
+    ///
+    /// # Errors
+    /// As [`RawDisk::open`].
+    pub(crate) fn with_blocks(path: &Path, block_bytes: u64) -> Result<Self> {
         let open = || -> io::Result<Self> {
             let file = File::options().read(true).write(true).open(path)?;
             let size_bytes = file.metadata()?.len();
-            Ok(Self { file, size_bytes })
+            Ok(Self { file, size_bytes, block_bytes })
         };
         open().with_context(|| format!("cannot open {}", path.display()))
     }
@@ -45,7 +65,7 @@ impl RawDisk {
     /// # Errors
     /// There is no partition table.
     pub fn guids(&self) -> Result<Vec<Guid>> {
-        let mut guids = vec![self.guid(BLOCK_BYTES + 56)?];
+        let mut guids = vec![self.guid(self.block_bytes + 56)?];
         for entry in 0.. {
             let at = self.entry(entry);
             if self.guid(at)?.is_nil() {
@@ -96,6 +116,47 @@ impl RawDisk {
         Ok(())
     }
 
+    /// The block that holds a copy's header.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn header(&self, copy: TableCopy) -> Result<Vec<u8>> {
+        let mut block = vec![0; self.block_bytes as usize];
+        self.file.read_exact_at(&mut block, self.header_at(copy))?;
+        Ok(block)
+    }
+
+    /// Puts such a block where it belongs.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn put_header(&self, copy: TableCopy, block: &[u8]) -> Result<()> {
+        Ok(self.file.write_all_at(block, self.header_at(copy))?)
+    }
+
+    /// Makes a copy of the table one that nobody can take for a table.
+    ///
+    /// # Errors
+    /// The disk cannot be written.
+    pub fn spoil(&self, copy: TableCopy) -> Result<()> {
+        self.put_header(copy, &vec![SPOILED; self.block_bytes as usize])
+    }
+
+    const fn header_at(&self, copy: TableCopy) -> u64 {
+        match copy {
+            TableCopy::Primary => self.block_bytes,
+            TableCopy::Backup => self.size_bytes - self.block_bytes,
+        }
+    }
+
+    /// First byte behind the default side, where a target on its disk begins.
+    ///
+    /// # Errors
+    /// There is no partition table.
+    pub fn target_start(&self) -> Result<u64> {
+        Ok(self.target_range()?.start)
+    }
+
     fn target_range(&self) -> Result<Range<u64>> {
         Ok(self.partition(1)?.end..self.size_bytes - TAIL_BYTES)
     }
@@ -105,11 +166,11 @@ impl RawDisk {
         let at = self.entry(number);
         let (first_lba, last_lba) = (self.number(at + 32)?, self.number(at + 40)?);
         ensure!(first_lba > 0, "there is no partition {}", number + 1);
-        Ok(first_lba * BLOCK_BYTES..(last_lba + 1) * BLOCK_BYTES)
+        Ok(first_lba * self.block_bytes..(last_lba + 1) * self.block_bytes)
     }
 
     const fn entry(&self, number: u64) -> u64 {
-        2 * BLOCK_BYTES + number * ENTRY_BYTES
+        2 * self.block_bytes + number * ENTRY_BYTES
     }
 
     /// SHA-256 of a range of bytes.

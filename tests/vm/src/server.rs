@@ -1,6 +1,7 @@
 //! One server of a lab: a machine, and what it reports. A wait goes through its statuses in their
 //! order and starts where the last one ended, so that a test reads like the road it watches.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ impl<'lab> Server<'lab> {
     /// There is none, or it cannot be opened.
     pub fn disk(&self) -> Result<RawDisk> {
         let disk = self.machine.spec().disks.first().context("a machine without disks")?;
-        RawDisk::open(disk.path())
+        RawDisk::with_blocks(disk.path(), disk.block_bytes())
     }
 
     /// The firmware's variables, as they are now.
@@ -70,7 +71,12 @@ impl<'lab> Server<'lab> {
     /// # Errors
     /// The variable store cannot be read.
     pub fn variables(&self) -> Result<Variables> {
-        Variables::read(&self.machine.spec().dir.join("OVMF_VARS.fd"))
+        Variables::read(&self.variable_store())
+    }
+
+    /// The file that the firmware keeps its variables in.
+    pub fn variable_store(&self) -> PathBuf {
+        self.machine.spec().dir.join("OVMF_VARS.fd")
     }
 
     /// Presses the power button.
@@ -229,17 +235,26 @@ impl<'lab> Server<'lab> {
     /// Waits until the controller has struck with a fault.
     ///
     /// # Errors
-    /// Nothing asked for what the fault strikes.
+    /// Nothing asked for what the fault strikes, before the target was up.
     pub fn struck(&self) -> Result<()> {
         let deadline = Instant::now() + HANG_GUARD;
+        let (stub, id) = (self.lab.stub(), self.id()?);
         let strikes = |event: &Event| matches!(event, Event::Fault { .. });
-        while !self.lab.stub().events().iter().any(strikes) {
-            if Instant::now() > deadline || !self.is_on() {
-                bail!("{}: no fault struck\n{}", self.name(), self.last_words());
+        let is_up = |record: &Record| {
+            record.index >= self.next && matches!(record.status.standing, Standing::Up { .. })
+        };
+        loop {
+            // Looked at first: what struck, struck before the target was up.
+            let arrived = stub.statuses(id).iter().any(is_up);
+            if stub.events().iter().any(strikes) {
+                return Ok(());
+            }
+            if arrived || Instant::now() > deadline || !self.is_on() {
+                let end = if arrived { "its target is up, and " } else { "" };
+                bail!("{}: {end}no fault struck\n{}", self.name(), self.last_words());
             }
             thread::sleep(POLL);
         }
-        Ok(())
     }
 
     /// What this server's road took so far.

@@ -2,7 +2,8 @@
 //! firmware has, not what the agent believes. EDK II's layout of authenticated variables
 //! (MdeModulePkg/Include/Guid/VariableFormat.h); other firmware keeps them elsewhere.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,9 +18,20 @@ const STATE_VALID: u8 = 0x3f;
 /// Begun, and not yet said to have a whole header.
 const STATE_TORN: u8 = 0xff;
 
+/// `VAR_ADDED` with the bits of `VAR_IN_DELETED_TRANSITION` and `VAR_DELETED` fallen.
+const STATE_DELETED: u8 = 0x3c;
+
 /// Every valid variable, by name. Names of different vendors do not collide in what is asked here.
 #[derive(Clone, Debug)]
-pub struct Variables(Vec<(String, Vec<u8>)>);
+pub struct Variables(Vec<Variable>);
+
+#[derive(Clone, Debug)]
+struct Variable {
+    name: String,
+    value: Vec<u8>,
+    /// Where its header is in the store.
+    offset_bytes: usize,
+}
 
 impl Variables {
     /// Reads a variable store.
@@ -29,6 +41,39 @@ impl Variables {
     pub fn read(store: &Path) -> Result<Self> {
         let bytes = fs::read(store).with_context(|| format!("cannot read {}", store.display()))?;
         Ok(Self(parse(&bytes).unwrap_or_default()))
+    }
+
+    /// Deletes the boot entries that `BootOrder` lacks, as some firmware does at each power-on, and
+    /// gives their descriptions. The machine is off.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn delete_unordered(store: &Path) -> Result<Vec<String>> {
+        let known = Self::read(store)?;
+        let order: Vec<u16> = numbers(known.get("BootOrder").unwrap_or_default()).collect();
+        let file = File::options().write(true).open(store)?;
+        let mut deleted = Vec::new();
+        for variable in &known.0 {
+            let Some(number) = entry_number(&variable.name) else { continue };
+            if !order.contains(&number) {
+                deleted.push(known.description(number));
+                file.write_all_at(&[STATE_DELETED], variable.offset_bytes as u64 + 2)?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// How many variables there are, and the bytes of their values.
+    pub fn size(&self) -> [usize; 2] {
+        [self.0.len(), self.0.iter().map(|variable| variable.value.len()).sum()]
+    }
+
+    /// The descriptions of all boot entries, sorted; also of those that `BootOrder` lacks.
+    pub fn boot_entries(&self) -> Vec<String> {
+        let numbers = self.0.iter().filter_map(|variable| entry_number(&variable.name));
+        let mut descriptions: Vec<String> = numbers.map(|n| self.description(n)).collect();
+        descriptions.sort();
+        descriptions
     }
 
     /// `BootNext`, if it is set.
@@ -50,12 +95,18 @@ impl Variables {
     }
 
     fn get(&self, name: &str) -> Option<&[u8]> {
-        let mut found = self.0.iter().filter(|(other, _)| other == name);
-        found.next().map(|(_, value)| value.as_slice())
+        let found = self.0.iter().find(|variable| variable.name == name);
+        found.map(|variable| variable.value.as_slice())
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
+/// The number of a boot entry, by its variable's name.
+fn entry_number(name: &str) -> Option<u16> {
+    let digits = name.strip_prefix("Boot").filter(|digits| digits.len() == 4)?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+fn parse(bytes: &[u8]) -> Option<Vec<Variable>> {
     let volume_header_bytes = usize::from(u16::from_le_bytes(*bytes.get(48..)?.first_chunk()?));
     let mut at = volume_header_bytes + STORE_HEADER_BYTES;
     let mut found = Vec::new();
@@ -72,7 +123,8 @@ fn parse(bytes: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
         let data_at = name_at + name_bytes;
         if header[2] == STATE_VALID {
             let name = utf16(bytes.get(name_at..data_at)?);
-            found.push((name, bytes.get(data_at..data_at + data_bytes)?.to_vec()));
+            let value = bytes.get(data_at..data_at + data_bytes)?.to_vec();
+            found.push(Variable { name, value, offset_bytes: at });
         }
         at = (data_at + data_bytes).next_multiple_of(4);
     }
@@ -108,24 +160,44 @@ mod tests {
         bytes
     }
 
+    /// A boot entry with this description.
+    fn option(description: &str) -> Vec<u8> {
+        let units = description.encode_utf16().chain([0, 7]);
+        [0; 6].into_iter().chain(units.flat_map(u16::to_le_bytes)).collect()
+    }
+
     #[test]
     fn what_was_deleted_is_not_there() {
-        let option: Vec<u8> = [0; 6]
-            .into_iter()
-            .chain("Disk\0path".encode_utf16().flat_map(u16::to_le_bytes))
-            .collect();
         let mut store = vec![0; 72 + STORE_HEADER_BYTES];
         store[48] = 72;
         store.extend(variable(0x3d, "BootNext", &[9, 0]));
         store.extend(variable(STATE_VALID, "Odd", &[1]));
         store.extend(&variable(STATE_TORN, "Torn", &[1; 40])[..HEADER_BYTES]);
         store.extend(variable(STATE_VALID, "BootOrder", &[0x0a, 0]));
-        store.extend(variable(STATE_VALID, "Boot000A", &option));
+        store.extend(variable(STATE_VALID, "Boot000A", &option("Disk")));
         store.extend([0xff; 64]);
         let variables = Variables(parse(&store).unwrap());
         assert_eq!(variables.boot_next(), None);
         assert_eq!(variables.boot_order(), ["Disk"]);
         store[72 + STORE_HEADER_BYTES + 2] = STATE_VALID;
         assert_eq!(Variables(parse(&store).unwrap()).boot_next(), Some(9));
+    }
+
+    #[test]
+    fn entries_that_the_order_lacks_go_and_nothing_else() -> Result<()> {
+        let mut store = vec![0; 72 + STORE_HEADER_BYTES];
+        store[48] = 72;
+        store.extend(variable(STATE_VALID, "Boot0001", &option("Lost")));
+        store.extend(variable(STATE_VALID, "BootOrder", &[2, 0]));
+        store.extend(variable(STATE_VALID, "Boot0002", &option("Kept")));
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), &store)?;
+        assert_eq!(Variables::read(file.path())?.boot_entries(), ["Kept", "Lost"]);
+        assert_eq!(Variables::delete_unordered(file.path())?, ["Lost"]);
+        let variables = Variables::read(file.path())?;
+        assert_eq!(variables.boot_entries(), ["Kept"]);
+        assert_eq!(variables.size(), [2, 2 + option("Kept").len()]);
+        assert_eq!(Variables::delete_unordered(file.path())?, [""; 0]);
+        Ok(())
     }
 }

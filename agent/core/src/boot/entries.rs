@@ -11,7 +11,9 @@ use crate::gpt::Entry;
 
 const DEFAULT_DESCRIPTION: &str = "Repave default";
 const TARGET_DESCRIPTION: &str = "Repave target";
-const DEFAULT_PATH: &str = r"\EFI\BOOT\BOOTX64.EFI";
+/// A path that no system's boot loader takes for its own; `\EFI\BOOT\BOOTX64.EFI` is the same program,
+/// for a firmware that forgot the entry (docs/decisions/0021).
+const DEFAULT_PATH: &str = r"\repave\default.efi";
 pub(super) const BOOT_ORDER: &str = "BootOrder";
 pub(super) const BOOT_NEXT: &str = "BootNext";
 

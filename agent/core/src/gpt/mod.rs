@@ -51,7 +51,7 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GptError {
     /// Could not be read.
-    #[error("partition table could not be read")]
+    #[error("partition table could not be read; mend the disk or pull it")]
     Device(#[from] DeviceError),
     /// Neither copy is there, or neither agrees with its checksums.
     #[error("{disk}: no partition table: neither GPT header is valid")]

@@ -5,10 +5,9 @@
 use repave_image::{ESP_TYPE, ValidManifest};
 
 use crate::default_side::DefaultSide;
-use crate::edges::Disk;
-use crate::gpt::{Entry, Table};
+use crate::gpt::{Entry, GptError, Table};
 use crate::journal::BootPlace;
-use crate::plan::Extent;
+use crate::plan::{Extent, Tables};
 
 /// Bytes zeroed at the head of a partition: boot sectors, FAT's backup boot sector, and the first
 /// superblock of every file system that a target may have (Btrfs has its at 64 KiB).
@@ -65,21 +64,17 @@ pub(crate) fn here(table: &Table, kept: usize, disk: usize) -> Vec<Head> {
 }
 
 /// Boot partitions of earlier targets on other disks than `target`, and those that were not found
-/// because their disk is away.
+/// because their disk is away. One that may be on a disk whose table cannot be read is neither: the
+/// firmware may find that readable again.
 pub(crate) fn elsewhere(
     unsealed: &[BootPlace],
     target: usize,
     default: &DefaultSide,
-    disks: &mut [Box<dyn Disk + '_>],
-) -> (Vec<Head>, Vec<BootPlace>) {
-    // A table that cannot be read hides its partitions from the firmware as well.
-    let readable = |(number, disk): (usize, &mut Box<dyn Disk + '_>)| {
-        Some((number, Table::read(disk.as_mut()).ok()?))
-    };
-    let tables: Vec<_> = disks.iter_mut().enumerate().filter_map(readable).collect();
+    tables: &Tables,
+) -> Result<(Vec<Head>, Vec<BootPlace>), GptError> {
     let (mut heads, mut away) = (Vec::new(), Vec::new());
     for place in unsealed {
-        let on: Vec<_> = tables.iter().filter(|(_, t)| t.disk_guid == place.disk).collect();
+        let on = tables.with_guid(place.disk)?;
         match on.as_slice() {
             [] => {
                 log::warn!("{place} is away with its disk; its target would still boot");
@@ -98,7 +93,7 @@ pub(crate) fn elsewhere(
             }
         }
     }
-    (heads, away)
+    Ok((heads, away))
 }
 
 /// Whether it is a partition of the default side, whatever a target's root wrote into the journal.

@@ -4,6 +4,7 @@
 
 mod alone;
 mod heads;
+mod tables;
 mod twins;
 
 use repave_image::{Architecture, Partition, Reports};
@@ -12,6 +13,7 @@ use thiserror::Error;
 
 pub(crate) use self::alone::Place;
 pub(crate) use self::heads::{Head, elsewhere, here};
+pub(crate) use self::tables::Tables;
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk, Volume};
 use crate::gpt::{Entry, GptError, Rewrite, Table};
@@ -189,8 +191,9 @@ impl Plan {
         check_block_size(manifest.logical_block_bytes, disks[disk].as_ref())?;
         let on_default = disk == ground.default.disk;
         let kept = if on_default { 2 } else { 0 };
-        let table = match Table::read(disks[disk].as_mut()) {
-            Ok(table) => table,
+        let tables = Tables::read(disks);
+        let table = match tables.of(disk) {
+            Ok(table) => table.clone(),
             // A blank disk gets a table whose GUID is the image's own first partition's: stable,
             // so that the same plan twice writes the same bytes.
             Err(GptError::None { .. } | GptError::Foreign { .. }) if !on_default => {
@@ -199,12 +202,13 @@ impl Plan {
             Err(error) => return Err(error.into()),
         };
         let entries = lay_out(&table, kept, &manifest.partitions, &disks[disk].facts().name)?;
-        twins::check(disk, &table, &entries[..kept], &manifest.partitions, disks)?;
+        let own = (&entries[..kept], table.block_bytes);
+        twins::check(disk, own, &manifest.partitions, &tables, disks)?;
         let extents = extents(&table, &entries[kept..], &manifest.partitions);
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite =
             changed.then(|| table.rewrite(table.disk_guid, &entries, kept)).transpose()?;
-        let (mut old_heads, away) = elsewhere(&ground.earlier, disk, ground.default, disks);
+        let (mut old_heads, away) = elsewhere(&ground.earlier, disk, ground.default, &tables)?;
         old_heads.extend(here(&table, kept, disk));
         let (boot_partition, _) = image
             .manifest()

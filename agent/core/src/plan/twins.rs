@@ -4,24 +4,24 @@
 
 use repave_image::{Partition, SUPERBLOCK_HEAD_BYTES, Superblock};
 
-use super::PlanError;
+use super::{PlanError, Tables};
 use crate::edges::{DeviceError, Disk};
-use crate::gpt::{Entry, GptError, Table};
+use crate::gpt::{Entry, GptError};
 
 /// Looks at every other disk, and at the entries that the target's disk keeps.
 pub(super) fn check(
     target: usize,
-    table: &Table,
-    kept: &[Entry],
+    (kept, block_bytes): (&[Entry], u64),
     image: &[Partition],
+    tables: &Tables,
     disks: &mut [Box<dyn Disk + '_>],
 ) -> Result<(), PlanError> {
     for (number, disk) in disks.iter_mut().enumerate() {
         if number == target {
-            check_entries(disk.as_mut(), table.block_bytes, kept, image)?;
+            check_entries(disk.as_mut(), block_bytes, kept, image)?;
             continue;
         }
-        match Table::read(disk.as_mut()) {
+        match tables.of(number) {
             Ok(table) => check_entries(disk.as_mut(), table.block_bytes, &table.entries, image)?,
             Err(GptError::None { .. } | GptError::TooSmall { .. }) => {}
             Err(error) => return Err(error.into()),

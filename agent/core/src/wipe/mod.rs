@@ -7,14 +7,14 @@ mod sweep;
 
 use std::collections::BTreeSet;
 
-use repave_protocol::{Directive, Generation, Guid, Verified, Wipe};
+use repave_protocol::{Directive, Disk as Facts, Generation, Guid, Verified, Wipe};
 use thiserror::Error;
 
 use crate::default_side::DefaultSide;
 use crate::edges::{DeviceError, Disk};
-use crate::gpt::{GptError, Rewrite, Table};
+use crate::gpt::{GptError, Rewrite};
 use crate::journal::{BootPlace, Record};
-use crate::plan::{Head, PlanError, elsewhere, here, select};
+use crate::plan::{Head, PlanError, Tables, elsewhere, here, select};
 
 /// Why a wipe did not come to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -87,19 +87,25 @@ impl Erasure {
     ) -> Result<Self, WipeError> {
         let places = record.boot_places();
         let known = record.target_disks();
+        let tables = Tables::read(disks);
         let mut numbers = BTreeSet::new();
         match &wipe.disk {
             Some(selector) => _ = numbers.insert(select(selector, disks)?),
             None => {
                 numbers.insert(default.disk);
-                numbers.extend(known.iter().filter_map(|guid| only_disk(*guid, disks)));
+                for guid in &known {
+                    // Of two disks, one is a copy, and nobody here can tell which.
+                    if let [(only, _)] = tables.with_guid(*guid)?.as_slice() {
+                        numbers.insert(*only);
+                    }
+                }
             }
         }
         // No disk has this number: heads on every disk are wanted, the default's included.
-        let (mut heads, away) = elsewhere(&places, usize::MAX, default, disks);
+        let (mut heads, away) = elsewhere(&places, usize::MAX, default, &tables)?;
         let mut areas = Vec::new();
         for number in numbers {
-            let (area, here) = Area::of(number, default, disks[number].as_mut())?;
+            let (area, here) = Area::of(number, default, &tables, disks[number].facts())?;
             heads.extend(here);
             areas.push(area);
         }
@@ -118,17 +124,17 @@ impl Area {
     fn of(
         number: usize,
         default: &DefaultSide,
-        disk: &mut dyn Disk,
+        tables: &Tables,
+        facts: &Facts,
     ) -> Result<(Self, Vec<Head>), WipeError> {
         let on_default = number == default.disk;
         let kept = if on_default { 2 } else { 0 };
-        let table = match Table::read(disk) {
+        let table = match tables.of(number) {
             Ok(table) => table,
             // Nothing on it is anybody's that has to stay.
             Err(GptError::None { .. } | GptError::Foreign { .. } | GptError::TooSmall { .. })
                 if !on_default =>
             {
-                let facts = disk.facts();
                 let block_bytes = u64::from(facts.logical_block_bytes);
                 let length_bytes = facts.size_bytes / block_bytes * block_bytes;
                 let area =
@@ -145,7 +151,7 @@ impl Area {
         let changed = table.entries != entries || !table.health.primary || !table.health.backup;
         let rewrite = changed.then(|| table.rewrite(table.disk_guid, entries, kept)).transpose()?;
         // An entry that points elsewhere goes with the table; what it points to is not ours.
-        let heads = here(&table, kept, number).into_iter().filter(|head| {
+        let heads = here(table, kept, number).into_iter().filter(|head| {
             let end = head.offset_bytes.checked_add(head.size_bytes);
             range.contains(&head.offset_bytes) && end.is_some_and(|end| end <= range.end)
         });
@@ -158,14 +164,4 @@ impl Area {
         };
         Ok((area, heads.collect()))
     }
-}
-
-/// The one disk whose table has this GUID. Of two, one is a copy, and nobody here can tell which.
-fn only_disk(guid: Guid, disks: &mut [Box<dyn Disk + '_>]) -> Option<usize> {
-    let is_it = |disk: &mut Box<dyn Disk + '_>| {
-        Table::read(disk.as_mut()).is_ok_and(|table| table.disk_guid == guid)
-    };
-    let mut found = (0..disks.len()).filter(|&number| is_it(&mut disks[number]));
-    let only = found.next();
-    if found.next().is_some() { None } else { only }
 }

@@ -1,6 +1,8 @@
 //! `repave server show`, and the words for a server that other commands print, too.
 
-use repave_protocol::{Coverage, Guid, ServerId, Stage, WipePass, WipedRange};
+use repave_protocol::{
+    Coverage, Guard, Guid, ServerId, Stage, WatchdogReport, WipePass, WipedRange,
+};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::span::age;
@@ -68,13 +70,29 @@ fn described(view: &ServerView, now_ms: u64) -> String {
         ),
         ("addresses", view.macs.join(" ")),
         ("trust", view.trust.map_or_else(|| "-".into(), |version| format!("version {version}"))),
+        ("watchdog", view.watchdog.as_ref().map_or_else(|| "-".into(), guard)),
         ("remarks", remarks(view)),
+        ("log", view.logged.as_ref().map_or_else(|| "-".into(), |at| log(view, at, now_ms))),
     ];
     let wide = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let line = |(name, text): &(&str, String)| format!("{name:<wide$}  {}", shown(text));
     let mut text: Vec<String> = lines.iter().map(|pair| line(pair).trim_end().into()).collect();
     text.extend(failures(view, now_ms));
     text.join("\n")
+}
+
+/// What guards it, and what a watchdog did.
+fn guard(report: &WatchdogReport) -> String {
+    let guard = match &report.guard {
+        Guard::Armed { device, timeout_s } => format!("{device}, {timeout_s} s"),
+        Guard::NotArmed { reason } => format!("not armed: {reason}"),
+    };
+    let reset = if report.expired { "; it reset the server before this boot" } else { "" };
+    format!("{guard}{reset}")
+}
+
+fn log(view: &ServerView, at: &str, now_ms: u64) -> String {
+    format!("of a failure {} ago: repave server log {}", age(at, now_ms), title(view))
 }
 
 /// What a wipe covered, disk by disk, and what it did not.

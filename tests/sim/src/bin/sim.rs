@@ -88,9 +88,10 @@ fn every_instant() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Everything that was counted, by name, and in the end how many seeds hold.
 fn report(tally: &campaign::Tally) -> ExitCode {
-    for (fault, count) in &tally.struck {
-        println!("{count:>9} {fault:?}");
+    for (name, count) in tally.counts.iter() {
+        println!("{count:>12} {name}");
     }
     for (seed, _) in &tally.failures {
         println!("replay: make sim SEEDS={seed}");

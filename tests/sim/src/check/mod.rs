@@ -2,6 +2,7 @@
 //! never at what the core believes, and parse it as a stranger would find it. The first violation
 //! is kept with the events that led to it.
 
+mod orders;
 mod target;
 mod words;
 
@@ -11,10 +12,12 @@ use std::ops::Range;
 
 use repave_core::edges::Volume;
 use repave_core::journal::{Journal, Place, Record, Seal};
-use repave_protocol::{Generation, Guid, Nonce, Sha256, Status};
+use repave_protocol::{Generation, Guid, Nonce, Sha256, Standing, Status};
 
+use crate::counts::Counts;
 use crate::machine::Machine;
 use crate::wiped::i3_wiped_is_zero;
+use orders::Orders;
 pub(crate) use target::is_open;
 pub use words::i9_controller_knows;
 
@@ -94,12 +97,19 @@ pub struct Watch {
     pub target_writes: u64,
     /// How often the default side left for a target.
     pub departures: u64,
+    /// What happened.
+    pub counts: Counts,
+    /// How often each invariant was looked at.
+    pub checks: BTreeMap<&'static str, u64>,
     /// Variables of others, which stay as they are.
     pub foreign: BTreeMap<String, Vec<u8>>,
     /// The first violation.
     pub violation: Option<(&'static str, String)>,
     /// The default partition's GUID as burned, which a boot entry may still name.
     pub burned: Option<Guid>,
+    orders: Orders,
+    /// Whether a disk was away, or copied, so that a known old target may be bootable.
+    may_be_left: bool,
     /// Whether BootOrder has begun with default since it was last meddled with.
     is_ordered: bool,
     /// Generations whose seal was told of or booted: no write to the target is theirs any more.
@@ -112,7 +122,7 @@ pub struct Watch {
     last_sealed: Option<Sha256>,
     /// And under which generation.
     last_sealed_as: Option<Generation>,
-    /// The image of a purposing that was cut and gave way to the present one.
+    /// The image of the latest purposing that is no longer under way.
     given_up: Option<Sha256>,
     /// Whether the default side wrote to the target since then.
     is_dirty: bool,
@@ -134,6 +144,21 @@ impl Watch {
     /// Somebody else changed BootOrder; the next default boot may put it right.
     pub const fn forget_order(&mut self) {
         self.is_ordered = false;
+    }
+
+    /// A disk is away or was copied: what was on it is known, and bootable.
+    pub const fn leave_old_targets(&mut self) {
+        self.may_be_left = true;
+    }
+
+    /// An agent's life begins.
+    pub const fn begin_life(&mut self) {
+        self.orders.begin_life();
+    }
+
+    /// The agent asks for an order.
+    pub fn ask(&mut self, uptime_ms: u64) {
+        self.orders.ask(uptime_ms);
     }
 
     /// A chunk went astray while nothing could be booted: that is for the read-back to find, which
@@ -196,11 +221,23 @@ pub fn after(machine: &mut Machine, step: &Step<'_>) {
             let partition = machine.loaded.as_ref().map(|image| image.volume.guid);
             vec![("I4", target::i4_armed_is_sealed(machine, partition))]
         }
-        Step::Told { status } => vec![("I11", words::i11_stage_was_reached(machine, status))],
+        Step::Told { status } => {
+            let mut verdicts = vec![
+                ("I1", words::i1_default_was_told(status)),
+                ("I9", words::i9_failure_has_its_log(status)),
+                ("I11", words::i11_stage_was_reached(machine, status)),
+            ];
+            if matches!(status.standing, Standing::Leaving { .. }) {
+                verdicts.push(("I8", orders::i8_alone_in_time(machine)));
+            }
+            verdicts
+        }
         Step::Boots { partition } => vec![("I8", target::i8_boots_whole(machine, partition))],
     };
     for (invariant, verdict) in verdicts {
+        *machine.watch.checks.entry(invariant).or_default() += 1;
         if let Err(found) = verdict {
+            machine.events.note(&format!("{invariant} violated here"));
             machine.watch.violated(invariant, &found);
         }
     }
@@ -217,10 +254,18 @@ fn refresh(machine: &mut Machine) -> Option<Seal> {
     let place = Place { disk: 0, offset_bytes: watch.state.start };
     let before = watch.seal().map(|seal| seal.generation);
     let under_way = watch.purposing();
+    let wiped_before = watch.record.as_ref().and_then(|r| Some(r.wiped.as_ref()?.generation));
     let journal = Journal::open(place, &mut machine.media[0].durable()).ok().flatten();
     watch.record = journal.map(|journal| journal.record().clone());
-    if under_way.is_some() && watch.purposing().is_some() && under_way != watch.purposing() {
+    follow_orders(machine);
+    let watch = &mut machine.watch;
+    if under_way.is_some() && under_way != watch.purposing() {
         watch.given_up = under_way;
+    }
+    let wiped = watch.record.as_ref().and_then(|record| record.wiped.as_ref());
+    let wiped = wiped.map(|coverage| coverage.generation);
+    if wiped.is_some() && wiped != wiped_before {
+        watch.counts.add("wipes", 1);
     }
     let seal = watch.seal().filter(|seal| before != Some(seal.generation)).cloned()?;
     // One that was there before an unsealing which failed, and which wrote nothing, is back.
@@ -229,10 +274,20 @@ fn refresh(machine: &mut Machine) -> Option<Seal> {
     if is_back {
         return None;
     }
+    watch.counts.add("seals", 1);
     watch.last_sealed = Some(seal.manifest);
     watch.is_dirty = false;
     watch.own_writes.clear();
     Some(seal)
+}
+
+fn follow_orders(machine: &mut Machine) {
+    let watch = &mut machine.watch;
+    if let Some(record) = &watch.record {
+        let accepted = record.accepted.map(|accepted| accepted.digest);
+        let order = accepted.and_then(|digest| machine.controller.genuine.get(&digest));
+        watch.orders.follow(record, order);
+    }
 }
 
 /// I1: nothing ever writes to the default partition.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use repave_core::journal::Seal;
-use repave_protocol::{Guid, Order, Side};
+use repave_protocol::{Guid, Side};
 
-use crate::faults::Fault;
+use super::orders::i8_is_not_withdrawn;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable};
 use crate::wiped::is_ordered_wipe;
@@ -94,15 +94,7 @@ fn i4_judge(machine: &Machine) -> Result<(), String> {
     if !watch.is_dirty {
         return Ok(());
     }
-    // A disk whose table could not be read while heads were blanked counts as away, and stays known.
-    let away = machine.dice.struck().contains_key(&Fault::DiskReadFails);
-    let unsealed = watch.record.as_ref().map_or(&[][..], |record| &record.unsealed);
     for image in mountable(machine) {
-        let esp = image.manifest.partitions[0].guid;
-        let is_present = watch.purposing() == Some(image.reference.manifest);
-        if away && !is_present && unsealed.iter().any(|place| place.partition == esp) {
-            continue;
-        }
         let new = watch.purposing().map(|manifest| (manifest, Extent::All));
         let given_up = watch.given_up.map(|manifest| (manifest, Extent::All));
         let old = watch.last_sealed.map(|manifest| (manifest, Extent::AllAndItsOwn));
@@ -122,7 +114,8 @@ fn i4_judge(machine: &Machine) -> Result<(), String> {
 
 /// I4: no other ESP can be mounted than the sealed one. One whose disk was away is a known evil.
 fn i4_only_what_is_sealed(machine: &Machine, sealed: Guid) -> Result<(), String> {
-    let known = machine.watch.record.as_ref().map_or(&[][..], |record| &record.unsealed);
+    let record = machine.watch.record.as_ref().filter(|_| machine.watch.may_be_left);
+    let known = record.map_or(&[][..], |record| &record.unsealed);
     let partitions = mountable(machine).map(|image| image.manifest.partitions[0].guid);
     let is_left = |guid: &Guid| *guid != sealed && !known.iter().any(|p| p.partition == *guid);
     match { partitions }.find(is_left) {
@@ -156,18 +149,6 @@ pub(crate) fn is_open(machine: &Machine) -> bool {
     is_unsealed && mountable(machine).next().is_none()
 }
 
-/// A server that was told to stay in default starts no target, unless somebody else put one first.
-fn is_not_withdrawn(machine: &Machine) -> Result<(), String> {
-    let accepted = machine.watch.record.as_ref().and_then(|record| record.accepted);
-    let order = accepted.and_then(|accepted| machine.controller.genuine.get(&accepted.digest));
-    match order {
-        Some(Order::Stay { .. }) if machine.watch.is_ordered => {
-            Err("it was ordered to stay in default".into())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// I8: what is started is sealed and was not written to since.
 pub(super) fn i8_boots_whole(machine: &mut Machine, partition: Guid) -> Result<(), String> {
     machine.watch.departures += 1;
@@ -175,7 +156,7 @@ pub(super) fn i8_boots_whole(machine: &mut Machine, partition: Guid) -> Result<(
     let record = machine.watch.record.as_ref();
     let finished = record.and_then(|r| r.seal.as_ref()).map(|seal| seal.generation);
     machine.watch.finished.extend(finished);
-    is_not_withdrawn(machine)?;
+    i8_is_not_withdrawn(machine)?;
     if machine.watch.is_dirty {
         return Err(format!("{partition} is started after the default side wrote to it"));
     }

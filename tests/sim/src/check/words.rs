@@ -1,11 +1,10 @@
-//! What is said and remembered: I5, I6, I9, I10, I11.
+//! What is said and remembered: I1, I5, I6, I9, I10, I11.
 
 use repave_core::efi::numbers_from_bytes;
 use repave_protocol::{BootMethod, Stage, Standing, Status};
 
 use super::target::is_target_partition;
 use crate::disk::Medium;
-use crate::faults::Fault;
 use crate::machine::Machine;
 use crate::stable::{Extent, equals_image, mountable, starts_at};
 use crate::wiped::i11_wipe_is_where_it_says;
@@ -58,6 +57,27 @@ pub(super) fn i10_journal_is_bounded(machine: &Machine) -> Result<(), String> {
     Ok(())
 }
 
+/// I1: who leaves for a target has said what the default partition is, however soon that was: a
+/// target's root may have changed it.
+pub(super) fn i1_default_was_told(status: &Status) -> Result<(), String> {
+    let leaves = matches!(status.standing, Standing::Leaving { .. });
+    if leaves && status.default_partition.is_none() {
+        return Err("left without a word on the default partition".into());
+    }
+    Ok(())
+}
+
+/// I9: a failure is told with the last lines of the agent's log and of the kernel's. That they are
+/// within the limits is for [`repave_protocol::verify`] to say.
+pub(super) fn i9_failure_has_its_log(status: &Status) -> Result<(), String> {
+    let is_failed = matches!(status.standing, Standing::Failed { .. });
+    let has_lines = status.log.as_ref().map(|log| !log.agent.is_empty() && !log.kernel.is_empty());
+    if has_lines == is_failed.then_some(true) {
+        return Ok(());
+    }
+    Err(format!("{:?} was told with the log {:?}", status.standing, status.log))
+}
+
 /// I11: a stage that is claimed was reached, by the evidence of stable storage.
 pub(super) fn i11_stage_was_reached(machine: &mut Machine, status: &Status) -> Result<(), String> {
     let sent = (status.boot, status.sequence);
@@ -85,12 +105,7 @@ pub(super) fn i11_stage_was_reached(machine: &mut Machine, status: &Status) -> R
             let under_way = under_way.ok_or("the journal knows of no purposing")?;
             let extent = match stage {
                 Stage::Unsealed => {
-                    // A disk whose table could not be read just then counts as away, and stays known.
-                    let away = machine.dice.struck().contains_key(&Fault::DiskReadFails);
-                    let known = |guid| record.unsealed.iter().any(|p| p.partition == guid);
-                    let mut left = mountable(machine)
-                        .filter(|image| !(away && known(image.manifest.partitions[0].guid)));
-                    return match left.next() {
+                    return match mountable(machine).next() {
                         Some(image) => Err(format!("{} can be booted", image.reference.name)),
                         None => Ok(()),
                     };
@@ -130,7 +145,12 @@ pub fn i9_controller_knows(machine: &Machine) -> Result<(), String> {
     let mut told = machine.controller.statuses.iter().rev();
     let ended = told.any(|status| {
         let is_end = match &status.standing {
-            Standing::Up { .. } | Standing::Failed { .. } | Standing::Staying => true,
+            // A target may have heard of another order since.
+            Standing::Up { .. } => {
+                let sealed = status.seal.as_ref().map(|seal| seal.generation);
+                return [status.generation, sealed].contains(&accepted);
+            }
+            Standing::Failed { .. } | Standing::Staying => true,
             Standing::Leaving { .. } => status.seal.is_some(),
             _ => false,
         };

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use repave_core::edges::{
     BadCa, Configurator, DeviceError, Disk, Firmware, FirmwareError, Host, KexecImage, Link,
-    LinkError, Power, PowerError, SettingsError, Volume, Watchdog, WatchdogError,
+    LinkError, Logs, Power, PowerError, SettingsError, Volume, Watchdog, WatchdogError,
 };
 use repave_core::efi::{LoadOption, entry_number};
 use repave_core::event::{Call, Event};
@@ -257,8 +257,16 @@ impl Host for Scripted<dyn Host> {
         self.edge.inventory()
     }
 
-    fn default_partition(&mut self) -> Option<Sha256> {
-        self.edge.default_partition()
+    fn has_other_disks(&mut self) -> bool {
+        self.edge.has_other_disks()
+    }
+
+    fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256> {
+        self.edge.default_partition(wait_ms)
+    }
+
+    fn logs(&mut self) -> Logs {
+        self.edge.logs()
     }
 }
 

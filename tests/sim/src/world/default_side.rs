@@ -71,6 +71,7 @@ impl World {
             architecture: self.spec.architecture.clone(),
             patience_ms: self.patience_ms,
         };
+        self.machine.borrow_mut().watch.begin_life();
         let boot = Nonce::from_random(host.entropy());
         let mut agent = Agent::new(character, trust, home, boot);
         if std::mem::take(&mut self.has_panicked) {

@@ -31,6 +31,7 @@ use crate::machine::{Exit, Machine, Shared};
 use crate::replay::Script;
 use crate::stable::find;
 use repave_chance::Chance;
+pub(crate) use target::STRANGER;
 
 /// Steps after which something that should have happened will not.
 const STEPS: usize = 300;
@@ -119,7 +120,7 @@ impl World {
         let chance = Chance::new(spec.seed);
         let mut media: Vec<_> =
             spec.disks.iter().enumerate().map(|(n, disk)| Medium::new(disk, n)).collect();
-        burn(&mut media[0], &spec.disks[0]);
+        burn(&mut media[0], spec.disks[0].block_bytes);
         let foreign =
             BTreeMap::from([("Boot0000".to_owned(), b"the firmware's own setup".to_vec())]);
         media[0].watch(2 * MIB..3 * MIB);
@@ -141,6 +142,7 @@ impl World {
             unreadable: None,
             holds_partitions: false,
             crashes: 0,
+            outage: None,
             late: Vec::new(),
             loaded: None,
             watchdog_s: None,
@@ -310,6 +312,9 @@ impl World {
     fn power_on(&mut self) -> Place {
         let started = {
             let machine = &mut *self.machine.borrow_mut();
+            if machine.media.len() < self.spec.disks.len() {
+                machine.watch.leave_old_targets();
+            }
             machine.power_on();
             machine.start()
         };

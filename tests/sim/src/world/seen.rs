@@ -4,12 +4,11 @@ use repave_core::efi::numbers_to_bytes;
 use repave_core::journal::{Journal, Place as JournalPlace, Record};
 
 use super::{Place, World};
-use crate::bench::{BURNED_BYTES, Bench, MIB};
+use crate::bench::{BURNED_BYTES, Bench, DEFAULT};
 use crate::check::{self, Violation};
 use crate::configurator::file_in;
-use crate::image::{Image, SETTINGS_BYTES, esp_bytes};
+use crate::image::{Image, SETTINGS_BYTES};
 use crate::stable::find;
-use repave_chance::Chance;
 
 impl World {
     /// The bytes of a file in the target whose image this is.
@@ -67,6 +66,7 @@ impl World {
     pub fn clone_default_disk(&self) {
         let machine = &mut *self.machine.borrow_mut();
         let bytes = machine.media[0].durable_bytes(0..BURNED_BYTES);
+        machine.watch.leave_old_targets();
         machine.media[1].write(0, &bytes);
         machine.media[1].flush();
     }
@@ -100,11 +100,13 @@ impl World {
         machine.dice.stop();
         machine.controller.lies.clear();
         machine.late.clear();
+        machine.outage = None;
     }
 
-    /// The default partition as it was burned.
-    pub fn burned_partition(&self) -> Vec<u8> {
-        esp_bytes(MIB, &mut Chance::new(0))
+    /// Whether the default partition is as it was burned.
+    pub fn is_default_as_burned(&self) -> bool {
+        let machine = self.machine.borrow();
+        machine.media[0].durably_differs(machine.watch.default.start, &DEFAULT).is_none()
     }
 
     /// Something did not hold; the first that did not is returned.

@@ -23,6 +23,8 @@ use crate::power::Switch;
 use crate::stable::find;
 use crate::watchdog::Timer;
 
+/// The boot entry that a target's own system makes.
+pub(crate) const STRANGER: &[u8] = b"another system's boot loader";
 /// Where in the data partition a target keeps its row.
 const ROW_OFFSET_BYTES: u64 = 8192;
 
@@ -66,8 +68,9 @@ impl World {
             return Place::Off;
         };
         self.write_row(&image);
-        reorder(&mut self.machine.borrow_mut());
-        if image.manifest.reports == Reports::None {
+        let is_dark = image.manifest.reports == Reports::None;
+        reorder(&mut self.machine.borrow_mut(), is_dark);
+        if is_dark {
             return Place::Dark;
         }
         let config = self.target_file(&image, RESIDENT_CONFIG);
@@ -152,9 +155,10 @@ impl World {
     }
 }
 
-/// What the boot loader's package of a target's own system does to the boot order.
-fn reorder(machine: &mut Machine) {
-    let itself_first = machine.dice.strikes(Fault::TargetReordersItselfFirst);
+/// What the boot loader's package of a target's own system does to the boot order. One without a
+/// resident does not put itself first: nothing on the server would ever lead home again.
+fn reorder(machine: &mut Machine, is_dark: bool) {
+    let itself_first = !is_dark && machine.dice.strikes(Fault::TargetReordersItselfFirst);
     if !itself_first && !machine.dice.strikes(Fault::TargetReorders) {
         return;
     }
@@ -165,7 +169,7 @@ fn reorder(machine: &mut Machine) {
     } else {
         // An entry of its own, which leads nowhere, and the others as they were.
         order.insert(0, 0xf0);
-        machine.nvram.variables.insert("Boot00F0".into(), b"another system's boot loader".to_vec());
+        machine.nvram.variables.insert("Boot00F0".into(), STRANGER.to_vec());
     }
     machine.events.note(&format!("target sets BootOrder to {order:x?}"));
     machine.nvram.variables.insert("BootOrder".into(), numbers_to_bytes(&order));

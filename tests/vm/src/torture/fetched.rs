@@ -3,6 +3,7 @@
 //! whenever the target is written to.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result};
 use repave_controller_stub::Event;
@@ -57,7 +58,10 @@ pub fn compare(
                 missing.insert(chunk.sha256);
             }
             let pack = &image.oci.packs[chunk.pack as usize];
-            if asked.contains(&(pack.sha256, chunk.offset_bytes)) {
+            let is_it = |(blob, bytes): &(Sha256, RangeInclusive<u64>)| {
+                *blob == pack.sha256 && bytes.contains(&chunk.offset_bytes)
+            };
+            if asked.iter().any(is_it) {
                 fetched.insert(chunk.sha256);
             }
         }
@@ -67,19 +71,20 @@ pub fn compare(
     Ok(Fetched { chunks, missing, fetched, needless })
 }
 
-/// Which blobs were asked for, from which byte on.
-fn asked(events: &[Event]) -> HashSet<(Sha256, u64)> {
+/// Which bytes of which blobs were asked for. One request brings chunks that are neighbours.
+fn asked(events: &[Event]) -> Vec<(Sha256, RangeInclusive<u64>)> {
     let asked = events.iter().filter_map(|event| match event {
-        Event::Blob { digest, range, .. } => Some((*digest, first_byte(range.as_deref()))),
+        Event::Blob { digest, range, .. } => Some((*digest, bytes(range.as_deref()))),
         _ => None,
     });
     asked.collect()
 }
 
-/// Of a `Range` header; 0 where the whole is asked for.
-fn first_byte(range: Option<&str>) -> u64 {
-    let first = range.and_then(|range| range.strip_prefix("bytes=")?.split('-').next());
-    first.and_then(|first| first.parse().ok()).unwrap_or(0)
+/// Of a `Range` header; all of them where the whole is asked for.
+fn bytes(range: Option<&str>) -> RangeInclusive<u64> {
+    let ends = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let (first, last) = ends.unwrap_or_default();
+    first.parse().unwrap_or(0)..=last.parse().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -87,9 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_told_by_their_first_byte() {
-        assert_eq!(first_byte(Some("bytes=512-1023")), 512);
-        assert_eq!(first_byte(Some("bytes=7-")), 7);
-        assert_eq!(first_byte(None), 0);
+    fn ranges_are_told_by_both_ends() {
+        assert_eq!(bytes(Some("bytes=512-1023")), 512..=1023);
+        assert_eq!(bytes(Some("bytes=7-")), 7..=u64::MAX);
+        assert_eq!(bytes(None), 0..=u64::MAX);
     }
 }

@@ -4,14 +4,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use repave_chance::Chance;
 use repave_protocol::Guid;
 use repave_qemu::disk::Disk;
 
-use crate::made::TargetImage;
+use crate::made::{TargetImage, run};
 use crate::raw_disk::RawDisk;
 
 const MIB: u64 = 1 << 20;
@@ -110,13 +110,5 @@ fn copy_partition(
     let mut bytes = vec![0; (source.end - source.start) as usize];
     File::open(from)?.read_exact_at(&mut bytes, source.start)?;
     to.write_all_at(&bytes, sink.start)?;
-    Ok(())
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.stderr(Stdio::piped()).stdout(Stdio::null()).output();
-    let output = output.with_context(|| format!("cannot run {command:?}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{command:?}: {complaint}");
     Ok(())
 }

@@ -81,6 +81,12 @@ fn a_target_that_does_not_boot_leads_home_by_itself() -> Result<()> {
     };
     assert_eq!(fault.code, "target-not-up");
     assert!(fault.message.contains("rootless"), "{}", fault.message);
+    // What was on the console comes along, so that nobody needs to look at one.
+    let log = home.status.log.context("a failure without its log")?;
+    let has = |lines: &[String], words| lines.iter().any(|line| line.contains(words));
+    assert!(has(&log.agent, "repave INFO  server"), "{log:#?}");
+    assert!(has(&log.kernel, "Run /init as init process"), "{log:#?}");
+    assert!(!has(&log.kernel, "repave INFO"), "the agent's lines are its own: {log:#?}");
     assert_eq!(home.status.seal.map(|seal| seal.attempts), Some(1));
     server.wait("staying", |status| status.standing == Standing::Staying)?;
     say(&server.figures()?.to_string());

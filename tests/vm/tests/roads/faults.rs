@@ -13,7 +13,7 @@ const FOR_EVER_MS: u64 = 3_600_000;
 const DEFAULT: &str = "Repave default";
 
 /// Powers a server on, and leaves it in the middle of a transfer that the library has stopped.
-fn halfway(lab: &Lab, server: &mut Server<'_>, order: Order) -> Result<()> {
+pub(crate) fn halfway(lab: &Lab, server: &mut Server<'_>, order: Order) -> Result<()> {
     let silence = Fault::new(Target::Blobs, Action::DelayMs(FOR_EVER_MS));
     lab.stub().set_faults(vec![Fault { skip: BLOBS_BEFORE, ..silence }]);
     server.power_on()?;

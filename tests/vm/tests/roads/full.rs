@@ -1,10 +1,9 @@
-//! What takes longer: a Debian by kexec, a target that never comes up until the agent has had
-//! enough, and disks with large blocks.
+//! What takes longer: a Debian by kexec, and a target that never comes up until the agent has had
+//! enough.
 
 use anyhow::{Context, Result};
 use repave_controller_stub::Scenario;
 use repave_protocol::{BootMethod, Order, Purpose, Standing};
-use repave_qemu::disk::{BlockSize, Bus};
 use repave_qemu::net::{Nic, free_port};
 use repave_vm::{Lab, TargetImage, proof, say};
 
@@ -53,22 +52,6 @@ fn a_target_that_never_comes_up_is_left_for_three_times() -> Result<()> {
         |status: &repave_protocol::Status| matches!(status.standing, Standing::Leaving { .. });
     let left = lab.stub().records().iter().filter(|record| leaving(&record.status)).count();
     assert_eq!(left, DEPARTURES as usize);
-    say(&server.figures()?.to_string());
-    lab.finish()
-}
-
-#[test]
-fn a_disk_with_blocks_of_4096_bytes_holds_the_default_side() -> Result<()> {
-    let lab = Lab::new("large-blocks", Scenario::default())?;
-    let mut spec = lab.bare("large-blocks");
-    let disk = lab.burn_large_blocks("large-blocks", 512)?;
-    spec.disks.push(disk.bus(Bus::Nvme).block_size(BlockSize::B4096));
-    spec.nics.push(Nic::slirp());
-    let mut server = lab.server(spec)?;
-    server.power_on()?;
-    let first = server.first_status()?;
-    let inventory = first.status.inventory.context("the first status has an inventory")?;
-    assert_eq!(inventory.disks[0].logical_block_bytes, 4096);
     say(&server.figures()?.to_string());
     lab.finish()
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use repave_controller_stub::{Action, Fault, Scenario, Target};
-use repave_protocol::{Order, Purpose, Settings, Stage};
+use repave_protocol::{Order, Purpose, Settings, Stage, Standing, Status};
 use repave_vm::{Lab, TargetImage, failure, say, stage};
 
 const DEFAULT: &str = "Repave default";
@@ -39,6 +39,10 @@ fn a_whole_road_in_192_mib_and_a_power_cycle_of_the_target() -> Result<()> {
     server.running()?.reset()?;
     let again = server.first_status()?;
     assert_eq!(again.status.seal.map(|seal| seal.generation), Some(sealed.generation));
+    // A server that is only booted is gone soon, and has told all the same what p1 is.
+    let leaves = |status: &Status| matches!(status.standing, Standing::Leaving { .. });
+    let left = server.wait("leaving", leaves)?;
+    assert_eq!(left.status.default_partition, Some(default_partition));
     let up = server.up("tiny")?;
     server.console("tiny: up, hostname road-1")?;
     let rewritten = lab.stub().events()[fetched..]
