@@ -122,8 +122,8 @@ pub struct Watch {
     last_sealed: Option<Sha256>,
     /// And under which generation.
     last_sealed_as: Option<Generation>,
-    /// The image of the latest purposing that is no longer under way.
-    given_up: Option<Sha256>,
+    /// Images of purposings that were given up since the last seal. The latest of them may be whole.
+    given_up: BTreeSet<Sha256>,
     /// Whether the default side wrote to the target since then.
     is_dirty: bool,
     /// Whether a ruin that can be mounted is the disk's doing, and not read back yet.
@@ -260,7 +260,7 @@ fn refresh(machine: &mut Machine) -> Option<Seal> {
     follow_orders(machine);
     let watch = &mut machine.watch;
     if under_way.is_some() && under_way != watch.purposing() {
-        watch.given_up = under_way;
+        watch.given_up.extend(under_way);
     }
     let wiped = watch.record.as_ref().and_then(|record| record.wiped.as_ref());
     let wiped = wiped.map(|coverage| coverage.generation);
@@ -275,6 +275,7 @@ fn refresh(machine: &mut Machine) -> Option<Seal> {
         return None;
     }
     watch.counts.add("seals", 1);
+    watch.given_up.clear();
     watch.last_sealed = Some(seal.manifest);
     watch.is_dirty = false;
     watch.own_writes.clear();

@@ -96,11 +96,12 @@ fn i4_judge(machine: &Machine) -> Result<(), String> {
     }
     for image in mountable(machine) {
         let new = watch.purposing().map(|manifest| (manifest, Extent::All));
-        let given_up = watch.given_up.map(|manifest| (manifest, Extent::All));
+        let given_up = watch.given_up.iter().map(|manifest| (*manifest, Extent::All));
         let old = watch.last_sealed.map(|manifest| (manifest, Extent::AllAndItsOwn));
-        let mut verdicts = [new, given_up, old]
+        let mut verdicts = new
             .into_iter()
-            .flatten()
+            .chain(given_up)
+            .chain(old)
             .map(|(manifest, extent)| equals_image(machine, manifest, extent));
         if !verdicts.any(|verdict| verdict.is_ok()) {
             return Err(format!(

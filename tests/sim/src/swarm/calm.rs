@@ -47,6 +47,12 @@ impl Swarm {
         let wipe = Wipe { reason: "the server leaves".into(), disk: None };
         let generation = self.order("wipe", Order::Wipe(wipe));
         self.steps_until("wiped", |world| is_wiped(world, generation))?;
+        // It stays so, and what the firmware made of our entries goes at the next boot.
+        self.world.pull_plug();
+        let heard = self.world.machine.borrow().controller.statuses.len();
+        self.steps_until("wiped after a boot", |world| {
+            world.machine.borrow().controller.statuses.len() > heard && is_wiped(world, generation)
+        })?;
         self.counts.add("ended-wiped", 1);
         let verdict = all_is_wiped(&self.world);
         verdict.or_else(|found| self.world.violation("I3", &found))?;
