@@ -16,6 +16,7 @@ use repave_protocol::{Disk as Facts, Guid, Inventory, Sha256, WatchdogReport};
 use super::script::{Fate, Script};
 use crate::controller::{BURNED_CA, Lie};
 use crate::machine::Shared;
+use crate::world::PATIENCE_MS as WORLD_PATIENCE_MS;
 
 /// What the core calls the boot entries that are its own.
 const OWN: [&str; 2] = ["Repave default", "Repave target"];
@@ -235,7 +236,11 @@ impl Firmware for Scripted<dyn Firmware> {
 
 impl Host for Scripted<dyn Host> {
     fn uptime_ms(&self) -> u64 {
-        self.script.uptime_ms()
+        let before_ms = self.script.clock_ms();
+        let now_ms = self.script.uptime_ms();
+        // The world's own clock goes along, as far as its checks go by it.
+        self.machine.borrow_mut().events.sleep((now_ms - before_ms).min(WORLD_PATIENCE_MS));
+        now_ms
     }
 
     fn sleep(&mut self, duration_ms: u64) {
@@ -402,6 +407,10 @@ impl Link for Scripted<dyn Link> {
     }
 
     fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
+        {
+            let machine = &mut *self.machine.borrow_mut();
+            machine.watch.ask(machine.events.uptime_ms());
+        }
         match self.script.peek().as_deref() {
             Some(Event::Answered(generation, order)) => {
                 let order = self.script.order(order);

@@ -203,6 +203,11 @@ impl Script {
         Some(before.chain([made[latest].0 + 1]).collect())
     }
 
+    /// The time that was read last.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.clock_ms.get()
+    }
+
     /// The time: it stands still until the next line shows that some has passed.
     pub(crate) fn uptime_ms(&self) -> u64 {
         let is_first = self.moved_for.replace(Some(self.next.get())) != Some(self.next.get());
