@@ -19,7 +19,7 @@ SEED ?= 1
 FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
 FUZZ_SECONDS ?= 600
 
-.PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-mutants test test-full torture fuzz \
+.PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-replay sim-mutants test test-full torture fuzz \
 	openapi bench bench-balance bench-controller fmt clean
 
 help: ## What can be made
@@ -75,6 +75,9 @@ sim: ## Live simulated servers: SEEDS=a..b goes on where it was, SEEDS=n tells o
 
 sim-exhaustive: ## Cut power and fail calls at every instant of whole simulated purposings
 	cargo run --locked --quiet -p repave-sim -- exhaustive
+
+sim-replay: ## Live a server's field log again: DUMP=file, docs/simulator.md
+	cargo run --locked --quiet -p repave-sim -- replay $(DUMP)
 
 sim-mutants: ## Show that the simulator finds bugs that are put in on purpose
 	tests/sim/mutants.sh

@@ -8,8 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use repave_protocol::limits;
+use rustix::termios::tcdrain;
 use rustix::time::{ClockId, clock_gettime};
 use simplelog::SharedLogger;
+
+use crate::field_log::TARGET;
 
 /// What is kept: whole lines of at most [`limits::LOG_BYTES`] together.
 static KEPT: Mutex<VecDeque<u8>> = Mutex::new(VecDeque::new());
@@ -50,11 +53,15 @@ impl Log for Console {
             return;
         }
         let now = clock_gettime(ClockId::Boottime);
+        let level = match record.target() {
+            TARGET => TARGET,
+            _ => record.level().as_str(),
+        };
         let mut line = format!(
             "[{:5}.{:03}] repave {:5} {}",
             now.tv_sec,
             now.tv_nsec / 1_000_000,
-            record.level(),
+            level,
             record.args()
         );
         keep(&mut kept(), &line);
@@ -62,6 +69,11 @@ impl Log for Console {
         // One write a line, so that lines of several threads stay whole. Nothing can be done
         // about a console that does not take it.
         let _ = io::stderr().lock().write_all(line.as_bytes());
+        if level == TARGET {
+            // A serial line takes pages at once and sends them later. What is not sent at a reset is
+            // lost, and a field log that ends too early tells of another world.
+            let _ = tcdrain(io::stderr());
+        }
     }
 
     fn flush(&self) {}

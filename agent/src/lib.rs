@@ -6,6 +6,7 @@ mod console;
 pub mod crew;
 mod direct_file;
 pub mod disk;
+mod field_log;
 pub mod firmware;
 pub mod host;
 pub mod http;

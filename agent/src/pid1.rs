@@ -14,15 +14,18 @@ use log::{error, info, warn};
 use repave_core::agent::{Agent, Character};
 use repave_core::config::Config;
 use repave_core::default_side::DefaultSide;
-use repave_core::edges::{Edges, Host, Watchdog};
+use repave_core::edges::{Configurator, Crew, Edges, Host, Power, Watchdog};
+use repave_core::event::Event;
 use repave_core::failure::Failure;
 use repave_core::home::Home;
 use repave_core::watchdog::{Stretch, TIMEOUT_S};
+use repave_core::witness::{self, Known, Witness, Witnessed, WitnessedFirmware};
 use repave_protocol::{Guid, Nonce, ServerId};
 use rustix::mount::MountFlags;
 
 use crate::console;
 use crate::disk::{self, OpenDisk};
+use crate::field_log::FieldLog;
 use crate::firmware::{EFI_VARIABLES, EfiVariables};
 use crate::network::{self, Network, NetworkConfig};
 use crate::watchdog::HardwareWatchdog;
@@ -51,7 +54,7 @@ pub(crate) fn run() -> ! {
     let panic = Arc::new(Mutex::new(None));
     keep_panics(Arc::clone(&panic));
     let watchdog = HardwareWatchdog::new(Path::new("/sys"), Path::new("/dev"));
-    let mut kept = Kept { network: None, default: None, watchdog };
+    let mut kept = Kept { network: None, default: None, lives: 0, watchdog };
     let mut pause = FIRST_PAUSE;
     loop {
         kept.watchdog.begin(Stretch::ComingHome);
@@ -84,6 +87,8 @@ struct Kept {
     network: Option<Network>,
     /// The default partition's GUID, which the first boot changes after the loader has told it.
     default: Option<Guid>,
+    /// How many there have been.
+    lives: u32,
     /// Fed by a thread of its own, which sees a life that hangs.
     watchdog: HardwareWatchdog,
 }
@@ -100,17 +105,25 @@ fn keep_panics(latest: Arc<Mutex<Option<String>>>) {
 /// disks are others by then.
 fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     // Before the disks are opened, so that none can come unseen.
-    let mut host = world::host();
+    let mut running = world::host();
     let open = disk::discover(Path::new("/sys"), Path::new("/dev"));
-    let mut firmware = EfiVariables::new(Path::new(EFI_VARIABLES));
-    let mut disks = world::boxed(&open);
-    let default = Home::find(&mut disks, &mut firmware, kept.default).map_err(words)?;
+    let field_log = FieldLog::new();
+    let witness: &dyn Witness = &field_log;
+    let (mut variables, mut known) =
+        (EfiVariables::new(Path::new(EFI_VARIABLES)), Known::default());
+    let mut firmware = WitnessedFirmware { edge: &mut variables, known: &mut known, witness };
+    let mut disks = witness::disks(world::boxed(&open), witness);
+    let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
+    kept.lives += 1;
+    host.saw(Event::Home { life: kept.lives });
+    let default = Home::find(&mut disks, &mut firmware, &mut host, kept.default).map_err(words)?;
     // A switch may take seconds to give a carrier, so the network comes first. What is wrong with
     // the configuration can wait: coming home puts the boot order right, whatever it says.
     let configured = configure(&open, &default, &mut kept.network);
+    field_log.decide(configured.as_ref().is_ok_and(|(config, _)| config.events));
     let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept.default)
         .map_err(words)?;
-    world::watch_default(&mut host, &open, &home.default);
+    world::watch_default(&mut running, &open, &home.default);
     let (config, burned_trust) = configured?;
     let journal_disk = home.default.disk;
     let trust = home
@@ -119,6 +132,7 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         .context(TRUST_PATH)?;
     let server = ServerId::of(&home.journal.device_key().public());
     info!("server {server} of pool {}", config.pool);
+    let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
     let boot = Nonce::from_random(host.entropy());
     let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
     let is_online = |network: &Network| network.wait_online(Instant::now() + ONLINE_WAIT);
@@ -141,10 +155,10 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
         disks,
         firmware: &mut firmware,
         link: &mut world.link,
-        crew: &mut world.crew,
-        configurator: &mut world.configurator,
-        power: &mut world.power,
-        watchdog: &mut kept.watchdog,
+        crew: &mut Witnessed::<dyn Crew> { edge: &mut world.crew, witness },
+        configurator: &mut Witnessed::<dyn Configurator> { edge: &mut world.configurator, witness },
+        power: &mut Witnessed::<dyn Power> { edge: &mut world.power, witness },
+        watchdog: &mut Witnessed::<dyn Watchdog> { edge: &mut kept.watchdog, witness },
         host: &mut host,
     };
     agent.live(&mut edges);

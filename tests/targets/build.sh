@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds one of the target images (web, db, tiny, memtest) and prints the folder that holds its
+# Builds one of the target images (web, db, loaders, tiny, memtest) and prints the folder that holds its
 # disk.raw and boot.json. Cached outside the tree, keyed by the scripts, the Debian packages'
 # candidate versions and, for tiny, the kernel: a security update rebuilds, nothing else does.
 set -euo pipefail
@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=${REPAVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/repave}/targets
 name=${1:-}
 if [ $# -ne 1 ] || [ -z "$name" ] || [ ! -e "$here/$name/recipe.sh" ]; then
-    echo "usage: $0 web|db|tiny|memtest" >&2
+    echo "usage: $0 web|db|loaders|tiny|memtest" >&2
     exit 2
 fi
 die() {

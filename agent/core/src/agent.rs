@@ -13,6 +13,7 @@ use crate::answer::{believe, wait_ms};
 use crate::backoff::Backoff;
 use crate::boot;
 use crate::edges::Edges;
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::gpt::Table;
 use crate::home::Home;
@@ -166,19 +167,25 @@ impl Agent {
         edges.watchdog.begin(Stretch::Working);
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.unanswered(error.into(), came_up, edges),
+            Err(error) => {
+                edges.host.saw(Event::Unanswered(error.reason.clone()));
+                return self.unanswered(error.into(), came_up, edges);
+            }
         };
         self.surveyed = true;
         let accepted = self.home.journal.record().accepted;
         let directive = match believe(&answer, &self.voice, nonce, &self.trust, accepted) {
             Ok(directive) => directive,
             Err(refusal) => {
+                edges.host.saw(Event::Refused(refusal.code().into()));
                 let failure = Failure::from(refusal);
                 self.refusal = Some(failure.fault(None));
                 return self.unanswered(failure, came_up, edges);
             }
         };
         self.refusal = None;
+        let Directive { generation, order, .. } = directive.message();
+        edges.host.saw(Event::answered(*generation, order));
         self.heard_ms = Some(edges.host.uptime_ms());
         if let Err(failure) = self.accept(&directive, edges) {
             self.fault = Some(failure.fault(None));
@@ -236,6 +243,7 @@ impl Agent {
     fn take_trust(&mut self, directive: &Directive, edges: &mut Edges<'_>) -> Result<(), Failure> {
         let (came, root_key) = (directive.trust.as_ref(), self.character.root_key);
         if let Some((document, text)) = trust::newer(came, &self.trust, root_key, edges.link)? {
+            edges.host.saw(Event::Trust(document.version));
             let disk = edges.disks[self.home.default.disk].as_mut();
             self.home.journal.update(disk, |record| record.trust = Some(text))?;
             self.voice.goes_by(&document);
@@ -456,6 +464,7 @@ impl Agent {
         };
         let latest = UpRecord { generation: seal.generation, departure: seal.departures };
         let up = self.home.journal.up(edges.disks[self.home.default.disk].as_mut())?;
+        edges.host.saw(Event::Up(up));
         Ok(seal.departures > 0 && up == Some(latest))
     }
 }

@@ -28,6 +28,9 @@ pub struct Config<N> {
     /// After so many seconds without a controller the last good target is booted; 0 is never.
     #[serde(default = "default_patience_s")]
     pub patience_s: u64,
+    /// Whether the agent says each event at its edges, so that the simulator can live them again.
+    #[serde(default)]
+    pub events: bool,
     /// How to bring the network up; what it holds is the agent's affair.
     #[serde(default)]
     pub network: N,

@@ -6,7 +6,8 @@ use repave_image::{DEFAULT_PARTITION, STATE_PARTITION};
 use repave_protocol::Guid;
 use thiserror::Error;
 
-use crate::edges::Disk;
+use crate::edges::{Disk, Host};
+use crate::event::Event;
 use crate::gpt::{Entry, GptError, Table};
 use crate::journal::Place;
 
@@ -71,6 +72,7 @@ impl DefaultSide {
     pub fn find(
         disks: &mut [Box<dyn Disk + '_>],
         loader: Option<Guid>,
+        host: &mut dyn Host,
     ) -> Result<Self, NoDefaultSide> {
         let sought = match loader {
             Some(guid) => format!("partition {guid}, which this boot was read from,"),
@@ -91,6 +93,10 @@ impl DefaultSide {
                     continue;
                 }
             };
+            host.saw(Event::Table(number, table.disk_guid, table.health));
+            for entry in &table.entries {
+                host.saw(Event::Entry(number, entry.clone()));
+            }
             let is_it = |entry: &Entry| match loader {
                 Some(guid) => entry.guid == guid,
                 None => entry.name == DEFAULT_PARTITION,

@@ -5,6 +5,7 @@
 use repave_protocol::{Guid, Inventory, Sha256, WatchdogReport};
 use thiserror::Error;
 
+use crate::event::Event;
 use crate::settings::Rendered;
 use crate::watchdog::Stretch;
 
@@ -357,6 +358,12 @@ pub trait Host {
     fn sleep(&mut self, duration_ms: u64);
     /// 32 bytes that nobody can guess.
     fn entropy(&mut self) -> [u8; 32];
+    /// 16 bytes for what may be known: a GUID, or which of many things is looked at. Told in the
+    /// field log, so that whoever reads it can do the same again.
+    fn draw(&mut self) -> [u8; 16] {
+        let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.entropy();
+        bytes
+    }
     /// The hardware.
     fn inventory(&mut self) -> Inventory;
     /// Whether other disks are attached than those that were opened.
@@ -366,6 +373,8 @@ pub trait Host {
     fn default_partition(&mut self, wait_ms: u64) -> Option<Sha256>;
     /// The logs, as far as they are kept; at least as much as a status carries of each.
     fn logs(&mut self) -> Logs;
+    /// Is told what no other edge sees; a host that keeps no field log does nothing with it.
+    fn saw(&mut self, _event: Event) {}
 }
 
 /// The world, as the core is given it.

@@ -7,6 +7,7 @@ use repave_protocol::{Guid, PoolId, PublicKey, TrustDocument, Verified};
 use crate::boot::ensure_default;
 use crate::default_side::{DefaultSide, NoDefaultSide};
 use crate::edges::{Disk, Firmware, Host};
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::journal::{Journal, Record, Secret};
 use crate::trust;
@@ -26,12 +27,16 @@ impl Home {
     pub fn find(
         disks: &mut [Box<dyn Disk + '_>],
         firmware: &mut dyn Firmware,
+        host: &mut dyn Host,
         latest: Option<Guid>,
     ) -> Result<DefaultSide, Failure> {
-        let found = latest.map(|guid| DefaultSide::find(disks, Some(guid)));
+        for (number, disk) in disks.iter().enumerate() {
+            host.saw(Event::Disk(number, Box::new(disk.facts().clone())));
+        }
+        let found = latest.map(|guid| DefaultSide::find(disks, Some(guid), host));
         match found {
             None | Some(Err(NoDefaultSide::Missing { .. })) => {
-                Ok(DefaultSide::find(disks, firmware.loader_partition())?)
+                Ok(DefaultSide::find(disks, firmware.loader_partition(), host)?)
             }
             Some(found) => Ok(found?),
         }
@@ -47,7 +52,9 @@ impl Home {
         latest: &mut Option<Guid>,
     ) -> Result<Self, Failure> {
         let disk = disks[default.disk].as_mut();
-        let journal = match Journal::open(default.journal(), disk)? {
+        let opened = Journal::open(default.journal(), disk)?;
+        host.saw(Event::journal(opened.as_ref().map(|kept| (kept.sequence(), kept.record()))));
+        let journal = match opened {
             Some(journal) => journal,
             None => first_boot(&default, disk, host)?,
         };
@@ -127,13 +134,11 @@ fn first_boot(
         withdrawn: false,
         failure: None,
     };
-    let mut journal = Journal::create(default.journal(), record);
+    let mut journal = Journal::create(default.journal(), 0, record);
     journal.update(disk, |_| {})?;
     Ok(journal)
 }
 
 fn fresh_guid(host: &mut dyn Host) -> Guid {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&host.entropy()[..16]);
-    Guid::from_random(bytes)
+    Guid::from_random(host.draw())
 }

@@ -3,8 +3,8 @@
 //! index. What comes out is pinned down to the last chunk; nothing else makes a [`TrustedImage`].
 
 use repave_image::{
-    IndexPage, IndexRefusal, IndexRoot, ManifestRefusal, OciManifest, OciRefusal, ValidManifest,
-    limits,
+    Chunk, IndexPage, IndexRefusal, IndexRoot, ManifestRefusal, OciManifest, OciRefusal,
+    ValidManifest, limits,
 };
 use repave_protocol::{
     ImageReference, ImageSignature, ImageSignatureExpected, Keys, Refusal, Sha256, TrustDocument,
@@ -13,6 +13,7 @@ use repave_protocol::{
 use thiserror::Error;
 
 use crate::edges::{Host, Link, LinkError};
+use crate::event::Event;
 
 /// How often one part of an image, or one chunk, is asked for, over all sources, before it is given
 /// up.
@@ -91,7 +92,7 @@ impl TrustedImage {
             return Err(ImageError::NoSource { image: reference.name.clone() });
         }
         let mut blob = |what, sha256: &Sha256, limit| {
-            first_good(sources, what, &mut pauses(host), |source| {
+            first_good(sources, what, &mut between(host), |source| {
                 let bytes = link.blob(source, sha256, limit)?;
                 matches_digest(source, &bytes, sha256).map(|()| bytes)
             })
@@ -111,12 +112,15 @@ impl TrustedImage {
         let manifest = ValidManifest::parse(&config)?;
         check_name(reference, &manifest)?;
         let index = &manifest.manifest().index;
-        let root = first_good(sources, "index root", &mut pauses(host), |source| {
+        let root = first_good(sources, "index root", &mut between(host), |source| {
             let length = index.root_bytes as usize;
             let bytes = link.blob_range(source, &oci.index.sha256, 0, length)?;
             matches_digest(source, &bytes, &index.root_sha256).map(|()| bytes)
         })?;
         let root = IndexRoot::parse(&root, &manifest)?;
+        let pages = (0..root.pages()).map(|page| root.page(page).is_some()).collect();
+        let config = String::from_utf8_lossy(&config).into_owned();
+        host.saw(Event::Image(reference.manifest, pages, config));
         Ok(Self { reference: reference.clone(), manifest, oci, root, sources: sources.to_vec() })
     }
 
@@ -131,13 +135,18 @@ impl TrustedImage {
         let Some(reference) = self.root.page(number) else {
             return Ok(None);
         };
-        let bytes = first_good(&self.sources, "index page", &mut pauses(host), |source| {
+        let bytes = first_good(&self.sources, "index page", &mut between(host), |source| {
             let length = reference.len_bytes as usize;
             let bytes =
                 link.blob_range(source, &self.oci.index.sha256, reference.offset_bytes, length)?;
             matches_digest(source, &bytes, &reference.sha256).map(|()| bytes)
         })?;
-        Ok(Some(self.root.parse_page(number, bytes, &self.oci.packs)?))
+        let page = self.root.parse_page(number, bytes, &self.oci.packs)?;
+        let is_stored = |chunk| matches!(page.chunk(chunk), Some(Chunk::Stored(_)));
+        let chunks = page.first_chunk()..self.manifest.manifest().index.chunks;
+        let chunks = chunks.take(self.manifest.manifest().index.page_chunks as usize);
+        host.saw(Event::Page(number, chunks.map(is_stored).collect()));
+        Ok(Some(page))
     }
 
     /// What the directive called it.
@@ -170,28 +179,42 @@ impl TrustedImage {
 fn first_good<T>(
     sources: &[String],
     what: &'static str,
-    pause: &mut dyn FnMut(u32),
+    between: &mut dyn FnMut(Between<'_>),
     mut ask: impl FnMut(&str) -> Result<T, LinkError>,
 ) -> Result<T, ImageError> {
     let mut last = LinkError { peer: String::new(), reason: "no source was named".into() };
     for (source, attempts) in sources.iter().cycle().zip(0..FETCH_ATTEMPTS) {
         if attempts > 0 {
-            pause(attempts);
+            between(Between::Pause { attempts });
         }
         match ask(source) {
             Ok(value) => return Ok(value),
-            Err(error) => last = error,
+            Err(error) => {
+                between(Between::Missed(&error));
+                last = error;
+            }
         }
     }
     Err(ImageError::Unavailable { what, attempts: FETCH_ATTEMPTS, sources: sources.len(), last })
 }
 
-/// Pauses by a host's clock, by the number of attempts that failed.
-fn pauses(host: &mut dyn Host) -> impl FnMut(u32) {
-    |attempts| {
-        let [a, b, c, d, e, f, g, h, ..] = host.entropy();
-        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        host.sleep(pause_ms(attempts, seed));
+/// What there is to do between two attempts.
+enum Between<'a> {
+    /// One failed.
+    Missed(&'a LinkError),
+    /// Another is about to begin, after so many.
+    Pause { attempts: u32 },
+}
+
+/// Tells a host of failures, and pauses by its clock.
+fn between(host: &mut dyn Host) -> impl FnMut(Between<'_>) {
+    |step| match step {
+        Between::Missed(error) => host.saw(Event::Missed(error.reason.clone())),
+        Between::Pause { attempts } => {
+            let [a, b, c, d, e, f, g, h, ..] = host.entropy();
+            let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            host.sleep(pause_ms(attempts, seed));
+        }
     }
 }
 
@@ -232,7 +255,12 @@ mod tests {
     fn check(failures: usize) -> (Result<usize, ImageError>, Vec<String>, Vec<u32>) {
         let sources = ["a", "b", "c"].map(String::from);
         let (mut asked, mut paused) = (Vec::new(), Vec::new());
-        let outcome = first_good(&sources, "page", &mut |n| paused.push(n), |source| {
+        let mut between = |step: Between<'_>| {
+            if let Between::Pause { attempts } = step {
+                paused.push(attempts);
+            }
+        };
+        let outcome = first_good(&sources, "page", &mut between, |source| {
             asked.push(source.to_owned());
             if asked.len() > failures {
                 return Ok(asked.len());

@@ -7,6 +7,7 @@ use repave_protocol::{
 };
 
 use crate::edges::{Host, Link, Logs};
+use crate::event::Event;
 use crate::journal::Record;
 
 /// Signs and numbers the statuses of one boot.
@@ -97,6 +98,7 @@ impl Voice {
             default_partition: host.default_partition(0),
             join_token: self.join_token.clone().filter(|_| record.accepted.is_none()),
         };
+        host.saw(Event::told(self.sequence, &status.standing));
         self.sequence += 1;
         (nonce, seal(&status, &self.key))
     }

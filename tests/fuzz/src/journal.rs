@@ -30,7 +30,7 @@ pub fn journal(data: &[u8]) {
     let expected = newest::<Record>(&before, 0);
     assert_eq!(opened.as_ref().map(Journal::record), expected.as_ref().map(|(_, record)| record));
     let up = newest::<UpRecord>(&before, 2);
-    let created = || Journal::create(PLACE, first_record());
+    let created = || Journal::create(PLACE, 0, first_record());
     let is_new = opened.is_none();
     let mut journal = opened.unwrap_or_else(created);
     assert_eq!(journal.up(&mut disk), Ok(up.map(|(_, up)| up)));
@@ -92,7 +92,7 @@ fn report_up(disk: &mut MemoryDisk, input: &mut Input<'_>) {
     let writes = disk.written.len();
     write_up(PLACE, disk, &up).expect("once more");
     assert_eq!(disk.written.len(), writes, "a repeat writes nothing");
-    let journal = Journal::create(PLACE, first_record());
+    let journal = Journal::create(PLACE, 0, first_record());
     let found = journal.up(disk).expect("the disk reads");
     assert_eq!(found, Some(up));
     disk.flush().expect("it does");

@@ -56,7 +56,7 @@ fn mount(machine: &mut Machine, volume: &Volume) -> Result<(), SettingsError> {
     machine
         .read(volume.disk, volume.offset_bytes, &mut head)
         .map_err(|error| failed("mount", &error))?;
-    if is_mountable_root(&head) && volume.file_system == "ext4" {
+    if is_mountable_root(&head) && volume.file_system != "vfat" {
         return Ok(());
     }
     Err(error("mount", "no superblock", true))

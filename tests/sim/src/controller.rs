@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use repave_core::edges::LinkError;
+use repave_core::journal::Accepted;
 use repave_protocol::{
     Directive, Generation, Keys, Nonce, Order, PoolId, PublicKey, Purpose, ServerId, Sha256,
     SigningKey, Standing, Status, StatusExpected, TrustDocument, Wipe, limits, seal, strict_json,
@@ -12,6 +13,7 @@ use repave_protocol::{
 };
 
 use crate::image::{Image, ImageSpec};
+use crate::image_like::Pages;
 
 /// The CA of the trust document that is burned.
 pub const BURNED_CA: &str = "CA 1";
@@ -220,11 +222,33 @@ impl Controller {
     /// Builds an image, signs it and puts it into the library.
     pub fn publish(&mut self, spec: &ImageSpec) -> Rc<Image> {
         let image = Image::cached(spec, &self.image_key);
+        self.add(&image);
+        image
+    }
+
+    /// An image of the shape that a field log tells, signed, and not in the library yet.
+    pub(crate) fn like(&self, config: &str, pages: &Pages) -> Result<Rc<Image>, String> {
+        Image::like(config, pages, &self.image_key).map(Rc::new)
+    }
+
+    /// Puts an image into the library.
+    pub(crate) fn add(&mut self, image: &Rc<Image>) {
         for (sha256, blob) in image.digests.iter().zip(&image.blobs) {
             self.blobs.insert(*sha256, Rc::clone(blob));
         }
-        self.images.insert(image.reference.manifest, Rc::clone(&image));
-        image
+        self.images.insert(image.reference.manifest, Rc::clone(image));
+    }
+
+    /// From now on every status is answered with this, under a generation that somebody else counted.
+    pub(crate) fn order_as(&mut self, generation: Generation, order: Order) {
+        self.generation = generation;
+        self.earlier = self.order.replace((generation, order));
+    }
+
+    /// An order that was given, and accepted, before this world began.
+    pub(crate) fn knows(&mut self, accepted: &Accepted, order: Order) {
+        self.generation = accepted.generation;
+        self.genuine.insert(accepted.digest, order);
     }
 
     /// From now on every status is answered with this, under a new generation.

@@ -27,17 +27,12 @@ pub struct Hands(pub Shared);
 
 impl Crew for Hands {
     fn start(&mut self, disk: usize, chunk_bytes: u32) -> Result<Box<dyn Workers>, DeviceError> {
-        Ok(Box::new(Gang {
-            machine: Rc::clone(&self.0),
-            disk,
-            buffers: vec![Vec::new(); SLOTS],
-            buffer_bytes: chunk_bytes as usize,
-            jobs: Vec::new(),
-        }))
+        Ok(Box::new(Gang::new(&self.0, disk, chunk_bytes, SLOTS)))
     }
 }
 
-struct Gang {
+/// Workers over one disk.
+pub(crate) struct Gang {
     machine: Shared,
     disk: usize,
     /// As long as what is in them; nothing else of a buffer is ever looked at.
@@ -47,6 +42,34 @@ struct Gang {
 }
 
 impl Gang {
+    /// With so many buffers.
+    pub(crate) fn new(machine: &Shared, disk: usize, chunk_bytes: u32, slots: usize) -> Self {
+        let (buffers, buffer_bytes) = (vec![Vec::new(); slots], chunk_bytes as usize);
+        Self { machine: Rc::clone(machine), disk, buffers, buffer_bytes, jobs: Vec::new() }
+    }
+
+    /// The job under way in a slot.
+    pub(crate) fn job(&self, slot: Slot) -> Option<Job> {
+        self.jobs.iter().find(|job| job.slot == slot).cloned()
+    }
+
+    /// A job that somebody else ends.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.jobs.retain(|job| job.slot != slot);
+    }
+
+    /// Does the job under way in a slot.
+    pub(crate) fn finish(&mut self, slot: Slot) -> Completion {
+        let next = self.jobs.iter().position(|job| job.slot == slot);
+        self.end(next.expect("whoever asks has seen the job"))
+    }
+
+    fn end(&mut self, next: usize) -> Completion {
+        let Job { slot, work } = self.jobs.swap_remove(next);
+        let outcome = self.work(slot, &work);
+        Completion { slot, outcome }
+    }
+
     /// I10: a slot has one job at a time, and no job needs more than its buffer.
     fn check(&self, job: &Job) {
         let length_bytes = match &job.work {
@@ -152,8 +175,6 @@ impl Workers for Gang {
         let count = self.jobs.len();
         assert!(count > 0, "reap is called only while jobs are under way");
         let next = self.machine.borrow_mut().chance.below(count as u64) as usize;
-        let Job { slot, work } = self.jobs.swap_remove(next);
-        let outcome = self.work(slot, &work);
-        Completion { slot, outcome }
+        self.end(next)
     }
 }

@@ -170,6 +170,11 @@ impl Medium {
             physical_block_bytes: spec.block_bytes,
             ..Facts::default()
         };
+        Self::of(facts)
+    }
+
+    /// An empty disk of that identity, size and block size.
+    pub fn of(facts: Facts) -> Self {
         Self {
             facts,
             durable: Pages::default(),
@@ -224,6 +229,12 @@ impl Medium {
         for (offset_bytes, bytes) in std::mem::take(&mut self.unflushed) {
             self.keep(offset_bytes, &bytes);
         }
+    }
+
+    /// Holds these bytes from now on, as if it always had; whoever wrote them is not simulated.
+    pub fn hold(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        self.now.write(offset_bytes, bytes);
+        self.keep(offset_bytes, bytes);
     }
 
     fn keep(&mut self, offset_bytes: u64, bytes: &[u8]) {

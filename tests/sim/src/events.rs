@@ -1,6 +1,8 @@
-//! What happened, in order, one line each: every effect on the world and every status. The same
-//! seed gives the same lines (I13). Here the clock ticks, and here it is decided at which effect
-//! power is cut or a device fails.
+//! What happened, in order, one line each: the events at the core's edges, in the form of the field
+//! log, and among them notes of what the world did. The same seed gives the same lines (I13). Here
+//! the clock ticks, and here it is decided at which effect power is cut or a device fails.
+
+use repave_core::event::{Event, Line};
 
 /// What a simulated panic says.
 pub const PANIC: &str = "index out of bounds, or so";
@@ -40,8 +42,23 @@ impl Events {
         self.lines.push(format!("{:>8} {line}", self.clock_ms));
     }
 
+    /// Writes the line of an event at the core's edges, in the form of the field log.
+    pub fn event(&mut self, event: Event) {
+        let uptime_ms = self.uptime_ms();
+        self.lines.push(Line { uptime_ms, event }.to_string());
+    }
+
     /// Writes a line about an effect, and says what becomes of it. Every effect takes a millisecond.
     pub fn effect(&mut self, line: &str) -> Fate {
+        self.effect_of(line, true)
+    }
+
+    /// The same, with no line if it happens: an event will tell.
+    pub fn effect_of_event(&mut self, line: &str) -> Fate {
+        self.effect_of(line, false)
+    }
+
+    fn effect_of(&mut self, line: &str, is_told: bool) -> Fate {
         if self.is_cut {
             return Fate::Gone;
         }
@@ -58,7 +75,9 @@ impl Events {
             self.note(&format!("{line}: fails"));
             return Fate::Fails;
         }
-        self.note(line);
+        if is_told {
+            self.note(line);
+        }
         if self.panic_at == Some(number) {
             panic!("{PANIC}");
         }
@@ -113,6 +132,11 @@ impl Events {
     /// Whether power is gone.
     pub const fn is_cut(&self) -> bool {
         self.is_cut
+    }
+
+    /// Power is gone from here on.
+    pub const fn cut(&mut self) {
+        self.is_cut = true;
     }
 
     /// Power is back.

@@ -203,7 +203,7 @@ impl Variables {
     fn change(&mut self, name: &str, value: Option<&[u8]>) -> Result<(), FirmwareError> {
         let machine = &mut *self.0.borrow_mut();
         let words = value.map_or("delete".into(), |value| format!("write {} bytes", value.len()));
-        let fate = machine.effect(&format!("firmware {name}: {words}"));
+        let fate = machine.effect_of_event(&format!("firmware {name}: {words}"));
         let luck = (&mut machine.chance, &mut machine.dice);
         let outcome = machine.nvram.change(name, value, fate, luck);
         check::after(machine, &Step::Variable { name });

@@ -22,7 +22,8 @@ const PAGE_CHUNKS: u32 = 8;
 const UPGRADED_BYTE: usize = 3 * CHUNK_BYTES as usize + 100;
 /// What a partition begins with that the firmware can mount.
 pub(crate) const ESP_MAGIC: &[u8] = b"SIMFAT32";
-const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
+/// And one that can be mounted as a root.
+pub(crate) const ROOT_MAGIC: &[u8] = b"SIMEXT4!";
 
 /// What is made into an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,28 +134,46 @@ impl Image {
         for bytes in plain.iter_mut().filter(|_| spec.upgrades.is_some()) {
             bytes[UPGRADED_BYTE] ^= spec.version as u8;
         }
+        let is_stored = |_, piece: &[u8]| !is_zero(piece);
+        Self::assemble(plain, (CHUNK_BYTES, PAGE_CHUNKS), is_stored, key, |index| {
+            manifest(spec, Chance::new(name_seed), index)
+        })
+    }
+
+    /// Packs, index, manifest and signature around the bytes of each partition; `is_stored` says of a
+    /// chunk, by its number and bytes, whether it is in a pack.
+    pub(crate) fn assemble(
+        plain: Vec<Vec<u8>>,
+        (chunk_bytes, page_chunks): (u32, u32),
+        is_stored: impl Fn(usize, &[u8]) -> bool,
+        key: &SigningKey,
+        manifest: impl FnOnce(IndexReference) -> ImageManifest,
+    ) -> Self {
         let mut packs = [Vec::new(), Vec::new()];
-        let pieces = plain.iter().flat_map(|bytes| bytes.chunks(CHUNK_BYTES as usize));
-        let chunks: Vec<_> =
-            pieces.enumerate().map(|(n, piece)| pack(n, piece, &mut packs)).collect();
-        let pages: Vec<_> = chunks.chunks(PAGE_CHUNKS as usize).map(encode_page).collect();
+        let pieces = plain.iter().flat_map(|bytes| bytes.chunks(chunk_bytes as usize));
+        let chunk = |(number, piece): (usize, &[u8])| match is_stored(number, piece) {
+            true => pack(number, piece, &mut packs),
+            false => Chunk::Zero,
+        };
+        let chunks: Vec<_> = pieces.enumerate().map(chunk).collect();
+        let pages: Vec<_> = chunks.chunks(page_chunks as usize).map(encode_page).collect();
         let digests: Vec<_> = pages.iter().map(|page| page.as_deref().map(Sha256::of)).collect();
-        let root = encode_root(CHUNK_BYTES, chunks.len() as u64, PAGE_CHUNKS, &digests);
+        let root = encode_root(chunk_bytes, chunks.len() as u64, page_chunks, &digests);
         let reference = IndexReference {
             root_bytes: root.len() as u64,
             root_sha256: Sha256::of(&root),
             chunks: chunks.len() as u64,
-            page_chunks: PAGE_CHUNKS,
+            page_chunks,
         };
         let index: Vec<u8> =
             root.into_iter().chain(pages.into_iter().flatten().flatten()).collect();
-        let manifest = manifest(spec, Chance::new(name_seed), reference);
+        let manifest = manifest(reference);
         let config = manifest.to_bytes();
         let signature = seal(
             &ImageSignature {
                 crit: Vec::new(),
-                name: spec.name.clone(),
-                version: spec.version,
+                name: manifest.name.clone(),
+                version: manifest.version,
                 config: Sha256::of(&config),
                 index: Sha256::of(&index),
             },
@@ -168,14 +187,23 @@ impl Image {
         };
         let oci = oci.to_bytes();
         let reference = ImageReference {
-            name: spec.name.clone(),
-            version: spec.version,
+            name: manifest.name.clone(),
+            version: manifest.version,
             manifest: Sha256::of(&oci),
         };
         let blobs: Vec<_> = [oci, config, index, signature].into_iter().chain(packs).collect();
         let digests = blobs.iter().map(|blob| Sha256::of(blob)).collect();
         let blobs = blobs.into_iter().map(Rc::new).collect();
         Self { reference, manifest, plain, blobs, digests }
+    }
+}
+
+impl Image {
+    /// The bytes of a chunk.
+    pub(crate) fn chunk(&self, number: u64) -> Option<&[u8]> {
+        let chunk_bytes = self.manifest.chunk_bytes as usize;
+        let mut chunks = self.plain.iter().flat_map(|bytes| bytes.chunks(chunk_bytes));
+        chunks.nth(usize::try_from(number).ok()?)
     }
 }
 
@@ -198,9 +226,6 @@ fn contents(magic: &[u8], size_bytes: u64, chance: &mut Chance) -> Vec<u8> {
 }
 
 fn pack(number: usize, piece: &[u8], packs: &mut [Vec<u8>; 2]) -> Chunk {
-    if is_zero(piece) {
-        return Chunk::Zero;
-    }
     let frame = zstd::bulk::compress(piece, 1).expect("compressing memory to memory cannot fail");
     let which = number % packs.len();
     let stored = StoredChunk {

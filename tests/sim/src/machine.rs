@@ -86,6 +86,20 @@ const TABLE_BYTES: u64 = 64 * 1024;
 impl Machine {
     /// Logs an effect, and says what becomes of it.
     pub fn effect(&mut self, line: &str) -> Fate {
+        self.strike();
+        self.events.effect(line)
+    }
+
+    /// The same for what an event of the default side tells.
+    pub fn effect_of_event(&mut self, line: &str) -> Fate {
+        self.strike();
+        match self.side {
+            Side::Default => self.events.effect_of_event(line),
+            Side::Target => self.events.effect(line),
+        }
+    }
+
+    fn strike(&mut self) {
         if !self.events.is_cut() {
             if self.dice.strikes(Fault::PowerCut) {
                 self.events.cut_at(self.events.effects());
@@ -94,7 +108,6 @@ impl Machine {
                 self.events.panic_at(self.events.effects());
             }
         }
-        self.events.effect(line)
     }
 
     /// Reads from a disk's cache or medium.
@@ -227,7 +240,6 @@ impl Machine {
         if refused || self.dice.strikes(Fault::DiskRereadFails) {
             return Err(self.media[disk].failed("reread", (0, 0)));
         }
-        self.events.note(&line);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ impl Switch {
     fn act(&mut self, operation: &'static str, exit: Option<Exit>) -> Result<(), PowerError> {
         let machine = &mut *self.0.borrow_mut();
         let broken = machine.broken_power.contains(&operation);
-        let fate = machine.effect(operation);
+        let fate = machine.effect_of_event(operation);
         let fault = if operation == "reboot" { Fault::RebootFails } else { Fault::KexecFails };
         let broken = broken || machine.dice.strikes(fault);
         if fate != Fate::Happens || broken {

@@ -7,7 +7,7 @@ use repave_core::gpt::Table;
 use repave_protocol::{Guid, Sha256};
 
 use crate::disk::Medium;
-use crate::image::{CHUNK_BYTES, ESP_MAGIC, Image, SETTINGS_BYTES, is_zero};
+use crate::image::{ESP_MAGIC, Image, SETTINGS_BYTES, is_zero};
 use crate::machine::Machine;
 
 /// How much of a target is compared.
@@ -74,7 +74,7 @@ pub(crate) fn equals_image(
             Extent::AllButBootHead | Extent::Configured => number == 0,
             Extent::All | Extent::AllAndItsOwn => false,
         };
-        let from = if skips_head { CHUNK_BYTES as usize } else { 0 };
+        let from = if skips_head { image.manifest.chunk_bytes as usize } else { 0 };
         let medium = &machine.media[disk];
         let differs = |range: Range<usize>, wanted: &[u8]| {
             let place = medium.durably_differs(at + range.start as u64, wanted)?;
@@ -136,15 +136,16 @@ const BLANKED_BYTES: usize = 128 * 1024;
 /// blanked, and of the others those that are not on stable storage.
 pub(crate) fn missing_chunks(machine: &Machine, image: &Image) -> usize {
     let tables = tables(machine);
+    let chunk_bytes = image.manifest.chunk_bytes as usize;
     let missing_of = |(number, plain): (usize, &Vec<u8>)| {
         let Some((disk, at, _)) = find_in(&tables, image.manifest.partitions[number].guid) else {
-            return plain.len().div_ceil(CHUNK_BYTES as usize);
+            return plain.len().div_ceil(chunk_bytes);
         };
-        let chunks = plain.chunks(CHUNK_BYTES as usize).enumerate();
+        let chunks = plain.chunks(chunk_bytes).enumerate();
         let is_missing = |(place, chunk): &(usize, &[u8])| {
-            let from = at + (place * CHUNK_BYTES as usize) as u64;
+            let from = at + (place * chunk_bytes) as u64;
             let differs = machine.media[disk].durably_differs(from, chunk).is_some();
-            let is_blanked = place * (CHUNK_BYTES as usize) < BLANKED_BYTES;
+            let is_blanked = place * chunk_bytes < BLANKED_BYTES;
             *place == 0 || (!is_zero(chunk) && (is_blanked || differs))
         };
         chunks.filter(is_missing).count()

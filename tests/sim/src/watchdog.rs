@@ -17,7 +17,7 @@ pub struct Timer(pub Shared);
 impl Timer {
     fn act(&mut self, operation: &'static str, then: Option<u32>) -> Result<(), WatchdogError> {
         let machine = &mut *self.0.borrow_mut();
-        let fate = machine.events.effect(&format!("watchdog {operation}"));
+        let fate = machine.events.effect_of_event(&format!("watchdog {operation}"));
         if fate != Fate::Happens || (operation == "stop" && machine.is_watchdog_stuck) {
             let reason = "it does not answer".into();
             return Err(WatchdogError { device: DEVICE.into(), operation, reason });

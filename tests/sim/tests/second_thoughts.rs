@@ -39,7 +39,7 @@ fn a_second_life_of_one_boot_finds_the_default_side_that_the_first_renamed() {
     let mut host = Clock(world.machine.clone());
     let mut kept = None;
     let mut enter = |latest| {
-        let default = Home::find(&mut disks, &mut firmware, latest)?;
+        let default = Home::find(&mut disks, &mut firmware, &mut host, latest)?;
         Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept)
     };
     let first = enter(None).expect("a burned disk is a home");

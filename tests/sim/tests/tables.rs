@@ -9,6 +9,7 @@ use repave_core::edges::{DeviceError, Disk};
 use repave_core::gpt::{Entry, GptError, Health, Table};
 use repave_image::{DEFAULT_PARTITION, STATE_PARTITION};
 use repave_protocol::{Disk as Facts, DiskSelector, Guid, Order};
+use repave_sim::host::Clock;
 use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
 
 const BLOCK: usize = 512;
@@ -233,6 +234,11 @@ fn an_entry_without_a_type_is_unused_and_the_others_keep_their_numbers() {
     assert_eq!(found, expected);
 }
 
+fn find(bench: Bench) -> Result<DefaultSide, NoDefaultSide> {
+    let mut host = Clock(World::new(Spec::new(1)).machine);
+    DefaultSide::find(&mut [Box::new(bench)], Some(guid(1)), &mut host)
+}
+
 #[test]
 fn partitions_that_overlap_each_other_do_not_hide_the_default_side() {
     let mut bench = server();
@@ -240,7 +246,7 @@ fn partitions_that_overlap_each_other_do_not_hide_the_default_side() {
     let table = bench.table().unwrap();
     let refused = table.rewrite(table.disk_guid, &table.entries, 2);
     assert!(matches!(refused, Err(GptError::Unusable { .. })));
-    let found = DefaultSide::find(&mut [Box::new(bench)], Some(guid(1))).unwrap();
+    let found = find(bench).unwrap();
     assert_eq!(found.state.number, 2);
 }
 
@@ -277,7 +283,7 @@ fn a_default_side_that_shares_blocks_is_refused() {
         bench.forge_array(|array| {
             array[slot(number) + 32..][..8].copy_from_slice(&first_lba.to_le_bytes());
         });
-        let refused = DefaultSide::find(&mut [Box::new(bench)], Some(guid(1))).unwrap_err();
+        let refused = find(bench).unwrap_err();
         assert!(matches!(refused, NoDefaultSide::Overlap { .. }), "{refused}");
         assert!(refused.to_string().contains(words), "{refused}");
     }

@@ -1,4 +1,4 @@
-# Sourced by the recipes of web and db: a whole Debian with its own kernel, from the Debian
+# Sourced by the recipes of web, db and loaders: a whole Debian with its own kernel, from the Debian
 # entries among this machine's apt sources (what else the machine installs from stays out).
 source "$common/disk.sh"
 
@@ -47,5 +47,5 @@ debian_disk() {
 debian_boot_json() {
     # The gpt generator would mount the default side's ESP and swap what looks like swap.
     boot_json resident '\vmlinuz.efi' /initrd.img \
-        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 systemd.gpt_auto=0 loglevel=5 systemd.show_status=1 systemd.getty_auto=0 fsck.mode=skip" "$@"
+        "root=PARTUUID=$(guid root) rw console=ttyS0,115200 $emulated panic=10 systemd.gpt_auto=0 loglevel=5 systemd.show_status=1 systemd.getty_auto=0 fsck.mode=skip" "$@"
 }

@@ -18,5 +18,5 @@ done
 chmod -R u=rwX,go=rX root
 find root -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 fakeroot bash -euo pipefail -c 'source "$common/disk.sh"; chown -hR 0:0 root; fill_root root'
-boot_json resident '\vmlinuz.efi' '' "root=PARTUUID=$(guid root) rw console=ttyS0,115200" /etc/ /root/ /usr/lib/repave/
+boot_json resident '\vmlinuz.efi' '' "root=PARTUUID=$(guid root) rw console=ttyS0,115200 $emulated" /etc/ /root/ /usr/lib/repave/
 finish "$1"

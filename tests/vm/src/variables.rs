@@ -63,9 +63,12 @@ impl Variables {
         Ok(deleted)
     }
 
-    /// How many variables there are, and the bytes of their values.
+    /// How many variables say what is booted, and the bytes of their values. The firmware has others of
+    /// its own, which come and go: a cache of the paths that it has found (`HDDP`) among them.
     pub fn size(&self) -> [usize; 2] {
-        [self.0.len(), self.0.iter().map(|variable| variable.value.len()).sum()]
+        let lengths = self.0.iter().filter(|variable| variable.name.starts_with("Boot"));
+        let lengths: Vec<usize> = lengths.map(|variable| variable.value.len()).collect();
+        [lengths.len(), lengths.iter().sum()]
     }
 
     /// The descriptions of all boot entries, sorted; also of those that `BootOrder` lacks.

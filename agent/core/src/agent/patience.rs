@@ -4,6 +4,7 @@
 
 use super::{Agent, Round};
 use crate::edges::Edges;
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::journal::Record;
 
@@ -22,6 +23,7 @@ impl Agent {
         if !is_over || !is_last_good(self.home.journal.record(), came_up) {
             return Err(failure);
         }
+        edges.host.saw(Event::Alone);
         log::warn!(
             "no controller for {} s ({}): booting the last good target",
             alone_ms / 1000,

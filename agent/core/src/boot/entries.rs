@@ -5,7 +5,7 @@ use repave_protocol::Guid;
 
 use crate::edges::{Firmware, FirmwareError};
 use crate::efi::{
-    LoadOption, entry_name, numbers_from_bytes, numbers_to_bytes, with_default_first,
+    LoadOption, entry_name, entry_number, numbers_from_bytes, numbers_to_bytes, with_default_first,
 };
 use crate::gpt::Entry;
 
@@ -143,9 +143,7 @@ pub(super) fn persist(
 fn ours(firmware: &mut dyn Firmware) -> Result<Vec<(u16, String)>, FirmwareError> {
     let mut found = Vec::new();
     for name in firmware.names()? {
-        let number = name.strip_prefix("Boot").and_then(|n| u16::from_str_radix(n, 16).ok());
-        // The firmware knows an entry by upper-case digits only; `Boot00ab` is none, nor `Boot+0AB`.
-        let Some(number) = number.filter(|number| entry_name(*number) == name) else {
+        let Some(number) = entry_number(&name) else {
             continue;
         };
         // A variable that cannot be read is somebody else's, or will be seen as missing.

@@ -5,4 +5,6 @@ mod load_option;
 mod order;
 
 pub use load_option::{BadLoadOption, LoadOption};
-pub use order::{entry_name, numbers_from_bytes, numbers_to_bytes, with_default_first};
+pub use order::{
+    entry_name, entry_number, numbers_from_bytes, numbers_to_bytes, with_default_first,
+};

@@ -5,6 +5,13 @@ pub fn entry_name(number: u16) -> String {
     format!("Boot{number:04X}")
 }
 
+/// The number of a `Boot####`; none if it is another name. The firmware knows an entry by upper-case
+/// digits only; `Boot00ab` is none, nor `Boot+0AB`.
+pub fn entry_number(name: &str) -> Option<u16> {
+    let number = u16::from_str_radix(name.strip_prefix("Boot")?, 16).ok()?;
+    (entry_name(number) == name).then_some(number)
+}
+
 /// The numbers in a BootOrder or BootNext value; an odd last byte is dropped. There are as many as
 /// the value has room for: a limit here would take entries away from whoever made them.
 pub fn numbers_from_bytes(bytes: &[u8]) -> Vec<u16> {

@@ -67,14 +67,19 @@ impl Journal {
         Ok(found.map(|(sequence, record)| Self { place, sequence, record, is_doubtful: false }))
     }
 
-    /// A first journal; nothing is written yet.
-    pub fn create(place: Place, record: Record) -> Self {
-        Self { place, sequence: 0, record, is_doubtful: false }
+    /// A journal that was written `sequence` times, which a first one was not; nothing is written yet.
+    pub fn create(place: Place, sequence: u64, record: Record) -> Self {
+        Self { place, sequence, record, is_doubtful: false }
     }
 
     /// The newest record.
     pub const fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// How often it was written; the two slots take turns by it.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// The server's own key.

@@ -89,7 +89,7 @@ impl<'a, 'e> Traveller<'a, 'e> {
         workers: &mut dyn Workers,
         (scope, pass, held): (Scope, Pass, Held),
     ) -> Result<(Held, bool), Failure> {
-        let seed = self.seed();
+        let seed = u64::from_le_bytes(first_eight(&self.edges.host.entropy()));
         let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed)
             .with_mirrors(std::mem::take(&mut self.mirrors));
         let total_bytes = plan.total_bytes();
@@ -120,14 +120,11 @@ impl<'a, 'e> Traveller<'a, 'e> {
 
     /// Stored chunks from all over the image.
     fn samples(&mut self, plan: &Plan) -> Result<Vec<u64>, Failure> {
-        let seed = self.seed();
+        // Told in the field log: it decides which chunks are looked at.
+        let seed = u64::from_le_bytes(first_eight(&self.edges.host.draw()));
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         watchdog.begin(Stretch::Sampling);
         Ok(samples(&plan.image, *link, *host, &mut self.pages, seed)?)
-    }
-
-    fn seed(&mut self) -> u64 {
-        u64::from_le_bytes(first_eight(self.edges.host.entropy()))
     }
 }
 
@@ -144,7 +141,7 @@ fn stage_words(stage: Stage) -> &'static str {
     }
 }
 
-fn first_eight(bytes: [u8; 32]) -> [u8; 8] {
+fn first_eight(bytes: &[u8]) -> [u8; 8] {
     let mut first = [0; 8];
     first.copy_from_slice(&bytes[..8]);
     first

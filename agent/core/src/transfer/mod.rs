@@ -22,6 +22,7 @@ pub(crate) use run::{Hands, run};
 pub(crate) use sample::samples;
 
 use crate::edges::{Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError};
+use crate::event::Outcome;
 use crate::image::{FETCH_ATTEMPTS, ImageError, TrustedImage, pause_ms};
 use crate::plan::Extent;
 
@@ -302,6 +303,28 @@ impl<'a> Transfer<'a> {
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
+    }
+
+    /// What a completion says of its chunk, for the field log.
+    pub(crate) fn outcome(&self, completion: &Completion) -> Option<(u64, Outcome)> {
+        let task = self.tasks.get(&completion.slot)?;
+        let Ok(seen) = &completion.outcome else {
+            return Some((task.chunk, Outcome::of_failure(completion)?));
+        };
+        let same = |is_same| if is_same { Outcome::Same } else { Outcome::Other };
+        let outcome = match (*seen, task.content) {
+            (Seen::Fetched { sha256 }, Chunk::Stored(stored)) if sha256 == stored.sha256 => {
+                Outcome::Fetched
+            }
+            (Seen::Fetched { .. }, _) => Outcome::Lied,
+            (Seen::Wrote, _) => Outcome::Wrote,
+            (Seen::Zeroed { written_bytes }, _) => Outcome::Zeroed(written_bytes),
+            (Seen::Sha256(found), Chunk::Stored(stored)) => same(found == stored.sha256),
+            (Seen::Crc32(found), Chunk::Stored(stored)) => same(found == stored.crc32),
+            (Seen::Zero(is_zero), Chunk::Zero) => same(is_zero),
+            _ => Outcome::Other,
+        };
+        Some((task.chunk, outcome))
     }
 
     /// The next job for the same buffer; `None` once it is free.

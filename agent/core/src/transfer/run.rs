@@ -8,6 +8,7 @@ use repave_image::Chunk;
 
 use super::{Pages, Transfer, TransferError};
 use crate::edges::{Host, Link, Slot, Workers};
+use crate::event::Event;
 
 /// Buffers that are free before the next chunks are begun, all together: chunks that are neighbours
 /// in a pack are then asked for at the same time, and one request can bring them.
@@ -66,6 +67,9 @@ fn crank(
         }
         let completion = hands.workers.reap();
         let slot = completion.slot;
+        if let Some((chunk, outcome)) = transfer.outcome(&completion) {
+            hands.host.saw(Event::Job(chunk, slot.0, outcome));
+        }
         match transfer.complete(completion)? {
             Some(job) => hands.workers.submit(job),
             None => free.push_back(slot),

@@ -101,7 +101,8 @@ impl Progress {
         let mut workers = on.edges.crew.start(area.disk, PIECE_BYTES)?;
         on.edges.watchdog.begin(Stretch::Transferring);
         let sweep = Sweep::new(self.pass, area, &name);
-        let written_bytes = sweep.run(workers.as_mut(), &mut |done_bytes| {
+        let written_bytes = sweep.run(workers.as_mut(), &mut |done_bytes, event| {
+            on.edges.host.saw(event);
             on.edges.watchdog.begin(Stretch::Transferring);
             let passed_ms = on.edges.host.uptime_ms().saturating_sub(self.told_ms);
             if passed_ms >= PROGRESS_MS {

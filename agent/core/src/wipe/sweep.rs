@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use repave_protocol::WipePass;
 
 use super::{Area, WipeError};
-use crate::edges::{DeviceError, Job, Look, Seen, Slot, Work, WorkError, Workers};
+use crate::edges::{Completion, DeviceError, Job, Look, Seen, Slot, Work, WorkError, Workers};
+use crate::event::{Event, Outcome};
 
 /// Bytes of one piece: long enough for any disk to stream, short enough for every buffer.
 pub(super) const PIECE_BYTES: u32 = 1024 * 1024;
@@ -41,11 +42,12 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Goes through the range; returns the bytes that were not zero. `watch` is told the bytes done.
+    /// Goes through the range; returns the bytes that were not zero. `watch` is told the bytes done,
+    /// after what became of a piece.
     pub(super) fn run(
         mut self,
         workers: &mut dyn Workers,
-        watch: &mut dyn FnMut(u64),
+        watch: &mut dyn FnMut(u64, Event),
     ) -> Result<u64, WipeError> {
         let mut free: Vec<Slot> = (0..workers.slots()).map(Slot).collect();
         let mut done_bytes = 0;
@@ -60,8 +62,9 @@ impl<'a> Sweep<'a> {
             }
             let completion = workers.reap();
             free.push(completion.slot);
+            let event = self.event(&completion);
             done_bytes += self.take(completion.slot, completion.outcome);
-            watch(done_bytes);
+            watch(done_bytes, event);
         }
         match self.failure {
             Some(WipeError::Device { disk, piece_bytes, source, .. }) => {
@@ -70,6 +73,18 @@ impl<'a> Sweep<'a> {
             Some(failure) => Err(failure),
             None => Ok(self.written_bytes),
         }
+    }
+
+    /// What a completion says of its piece, for the field log.
+    fn event(&self, completion: &Completion) -> Event {
+        let (offset_bytes, _) = self.under_way.get(&completion.slot).copied().unwrap_or_default();
+        let piece = offset_bytes.saturating_sub(self.area.offset_bytes) / u64::from(PIECE_BYTES);
+        let outcome = Outcome::of_failure(completion).unwrap_or(match completion.outcome {
+            Ok(Seen::Zeroed { written_bytes }) => Outcome::Zeroed(written_bytes),
+            Ok(Seen::Zero(true)) => Outcome::Same,
+            _ => Outcome::Other,
+        });
+        Event::Job(piece, completion.slot.0, outcome)
     }
 
     fn next_job(&mut self, slot: Slot) -> Option<Job> {

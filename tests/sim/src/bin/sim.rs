@@ -1,15 +1,15 @@
-//! `make sim` and `make sim-exhaustive`: lives seeds, or one seed with its events, and says with
-//! which one command whatever did not hold is seen again.
+//! `make sim`, `make sim-exhaustive` and `make sim-replay`: lives seeds, one seed with its events, or
+//! the field log of a server; says with which one command whatever did not hold is seen again.
 
 #![allow(clippy::print_stdout, reason = "this is a command-line tool; stdout is its report")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use repave_sim::{campaign, exhaustive, swarm};
+use repave_sim::{campaign, exhaustive, replay, swarm};
 
-const USAGE: &str =
-    "usage: sim SEEDS [STATE], where SEEDS is a..b, n to see one seed's events, or exhaustive";
+const USAGE: &str = "usage: sim SEEDS [STATE], where SEEDS is a..b, n to see one seed's events, or exhaustive; or sim replay DUMP";
 
 fn main() -> ExitCode {
     campaign::hush_simulated_panics();
@@ -19,12 +19,15 @@ fn main() -> ExitCode {
     if seeds == "exhaustive" {
         return every_instant();
     }
+    if seeds == "replay" {
+        return from_the_field(&state.unwrap_or_default());
+    }
     let Some(range) = campaign::parse_range(&seeds) else {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     };
     if !seeds.contains("..") {
-        return replay(range.start);
+        return live(range.start);
     }
     match campaign::run(range, state.as_deref(), &|line| println!("{line}")) {
         Ok(tally) => report(&tally),
@@ -35,13 +38,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(seed: u64) -> ExitCode {
+fn live(seed: u64) -> ExitCode {
     let run = swarm::run(seed);
     println!("{run}");
     match run.violation {
         None => ExitCode::SUCCESS,
         Some(violation) => {
             println!("{} violated: {}", violation.invariant, violation.found);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lives the field log in a file again.
+fn from_the_field(dump: &Path) -> ExitCode {
+    // A console has bytes of the firmware in it that are no text.
+    let text = match fs::read(dump) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => {
+            println!("{}: {error}", dump.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    match replay::replay(&text) {
+        Ok(replayed) => {
+            replayed.log.iter().for_each(|line| println!("{line}"));
+            println!("{} events in {} boots, as in the field", replayed.events, replayed.boots);
+            ExitCode::SUCCESS
+        }
+        Err(trouble) => {
+            println!("{}: {trouble}", dump.display());
             ExitCode::FAILURE
         }
     }

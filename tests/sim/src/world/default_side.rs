@@ -2,23 +2,18 @@
 //! life after it is told, as PID 1 does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 
 use repave_core::agent::{Agent, Character, Round};
-use repave_core::edges::{Edges, Host};
+use repave_core::edges::{Configurator, Crew, Edges, Host, Power, Watchdog};
+use repave_core::event::Event;
 use repave_core::home::Home;
 use repave_core::watchdog::TIMEOUT_S;
+use repave_core::witness::{self, Known, Witness, Witnessed, WitnessedFirmware};
 use repave_protocol::{Nonce, ServerId, SigningKey};
 
-use super::{PATIENCE_MS, PAUSE_MS, Place, World};
-use crate::configurator::Files;
-use crate::crew::Hands;
-use crate::disk::Drive;
+use super::edges::Around;
+use super::{PAUSE_MS, Place, World};
 use crate::events::PANIC;
-use crate::firmware::Variables;
-use crate::host::Clock;
-use crate::power::Switch;
-use crate::watchdog::Timer;
 
 impl World {
     /// A stretch of the agent's life. A panic ends it.
@@ -40,10 +35,16 @@ impl World {
     }
 
     pub(super) fn enter(&mut self) -> Place {
-        let mut disks = Drive::all(&self.machine);
-        let mut firmware = Variables(Rc::clone(&self.machine));
-        let mut host = Clock(Rc::clone(&self.machine));
-        let entered = Home::find(&mut disks, &mut firmware, self.latest).and_then(|default| {
+        self.lives += 1;
+        self.known = Known::default();
+        let (pen, disks, mut around) = self.edges();
+        let mut disks = witness::disks(disks, &pen);
+        let edge = around.firmware.as_mut();
+        let mut firmware = WitnessedFirmware { edge, known: &mut self.known, witness: &pen };
+        let mut host = Witnessed::<dyn Host> { edge: around.host.as_mut(), witness: &pen };
+        host.saw(Event::Home { life: self.lives });
+        let found = Home::find(&mut disks, &mut firmware, &mut host, self.latest);
+        let entered = found.and_then(|default| {
             Home::enter(default, &mut disks, &mut firmware, &mut host, &mut self.latest)
         });
         // As PID 1 does before it comes home.
@@ -68,7 +69,7 @@ impl World {
             root_key,
             join_token: None,
             architecture: self.spec.architecture.clone(),
-            patience_ms: PATIENCE_MS,
+            patience_ms: self.patience_ms,
         };
         self.machine.borrow_mut().watch.begin_life();
         let boot = Nonce::from_random(host.entropy());
@@ -85,18 +86,30 @@ impl World {
         Place::Entering
     }
 
-    pub(super) fn round(&self, mut agent: Box<Agent>) -> Place {
+    pub(super) fn round(&mut self, mut agent: Box<Agent>) -> Place {
+        let (pen, disks, mut around) = self.edges();
+        let witness: &dyn Witness = &pen;
+        let Around { firmware, link, crew, configurator, power, watchdog, host } = &mut around;
         let mut edges = Edges {
-            disks: Drive::all(&self.machine),
-            firmware: &mut Variables(Rc::clone(&self.machine)),
-            link: &mut self.line(self.server()),
-            crew: &mut Hands(Rc::clone(&self.machine)),
-            configurator: &mut Files(Rc::clone(&self.machine)),
-            power: &mut Switch(Rc::clone(&self.machine)),
-            watchdog: &mut Timer(Rc::clone(&self.machine)),
-            host: &mut Clock(Rc::clone(&self.machine)),
+            disks: witness::disks(disks, witness),
+            firmware: &mut WitnessedFirmware {
+                edge: firmware.as_mut(),
+                known: &mut self.known,
+                witness,
+            },
+            link: link.as_mut(),
+            crew: &mut Witnessed::<dyn Crew> { edge: crew.as_mut(), witness },
+            configurator: &mut Witnessed::<dyn Configurator> {
+                edge: configurator.as_mut(),
+                witness,
+            },
+            power: &mut Witnessed::<dyn Power> { edge: power.as_mut(), witness },
+            watchdog: &mut Witnessed::<dyn Watchdog> { edge: watchdog.as_mut(), witness },
+            host: &mut Witnessed::<dyn Host> { edge: host.as_mut(), witness },
         };
-        match agent.round(&mut edges) {
+        let outcome = agent.round(&mut edges);
+        drop(edges);
+        match outcome {
             Ok(Round::Left) => return Place::Off,
             Ok(Round::Again(pause_ms)) => self.pause(pause_ms),
             Err(failure) => {

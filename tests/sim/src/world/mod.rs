@@ -2,6 +2,7 @@
 //! and the resident are the core's own; everything around them is simulated.
 
 mod default_side;
+mod edges;
 mod seen;
 mod target;
 
@@ -11,6 +12,7 @@ use std::rc::Rc;
 
 use repave_core::agent::Agent;
 use repave_core::resident::Resident;
+use repave_core::witness::Known;
 use repave_image::Reports;
 use repave_protocol::{
     BootMethod, Generation, Guid, Order, Purpose, ServerId, Settings, SettingsFile, Side, Standing,
@@ -26,6 +28,7 @@ use crate::firmware::{Nvram, Quirks, Started};
 use crate::image::{Image, ImageSpec};
 use crate::link::Line;
 use crate::machine::{Exit, Machine, Shared};
+use crate::replay::Script;
 use crate::stable::find;
 use repave_chance::Chance;
 pub(crate) use target::STRANGER;
@@ -101,6 +104,12 @@ pub struct World {
     /// What outlives the agent's life within a boot: the default partition's GUID, and a panic.
     latest: Option<Guid>,
     has_panicked: bool,
+    /// The agent's lives in this boot, and what the present one knows of the firmware's variables.
+    lives: u32,
+    known: Known,
+    /// The field log that is lived again, if one is.
+    script: Option<Rc<Script>>,
+    patience_ms: u64,
     /// The server's id, by the seed that it comes from.
     server: Cell<Option<([u8; 32], ServerId)>>,
 }
@@ -153,6 +162,10 @@ impl World {
             place: Place::Off,
             latest: None,
             has_panicked: false,
+            lives: 0,
+            known: Known::default(),
+            script: None,
+            patience_ms: PATIENCE_MS,
             server: Cell::default(),
         }
     }
@@ -308,7 +321,7 @@ impl World {
         match started {
             Some(started) if self.is_default(started) => {
                 self.machine.borrow_mut().side = Side::Default;
-                (self.latest, self.has_panicked) = (None, false);
+                (self.latest, self.has_panicked, self.lives) = (None, false, 0);
                 Place::Entering
             }
             Some(started) => self.start_target(started),

@@ -9,6 +9,7 @@ mod boot_loaders;
 mod database;
 mod disks;
 mod faults;
+mod field_log;
 mod firmware;
 mod first_status;
 #[cfg(feature = "full")]
