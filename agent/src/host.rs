@@ -192,8 +192,6 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 
