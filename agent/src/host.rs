@@ -192,7 +192,6 @@ impl Partition {
 
 #[cfg(test)]
 mod tests {
-
     use repave_core::edges::Host;
     use repave_protocol::Sha256;
 

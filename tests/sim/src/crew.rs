@@ -78,7 +78,7 @@ impl Gang {
             // It looks piece by piece.
             Work::Zero { .. } => 0,
         };
-        let fits = length_bytes as usize <= self.buffer_bytes && job.slot.0 < SLOTS;
+        let fits = length_bytes as usize <= self.buffer_bytes && job.slot.0 < self.slots();
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
             let words = format!("{job:?} while {} are under way", self.jobs.len());
             self.machine.borrow_mut().watch.violated("I10", &words);

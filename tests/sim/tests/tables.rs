@@ -267,8 +267,8 @@ fn a_default_side_whose_table_was_destroyed_is_not_just_said_to_be_away() {
     ] {
         // Not after a network boot either, which looks for it by its name.
         for loader in [Some(guid(1)), None] {
-            let mut disks: [Box<dyn Disk>; 2] = [Box::new(other.clone()), Box::new(bench.clone())];
             let mut host = Clock(World::new(Spec::new(1)).machine);
+            let mut disks: [Box<dyn Disk>; 2] = [Box::new(other.clone()), Box::new(bench.clone())];
             let refused = DefaultSide::find(&mut disks, loader, &mut host).unwrap_err();
             assert!(matches!(refused, NoDefaultSide::Missing { .. }), "{refused}");
             assert!(refused.to_string().contains(words), "{refused}");
