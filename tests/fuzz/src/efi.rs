@@ -154,9 +154,13 @@ fn firmware(mut input: Input<'_>) {
     let written = LoadOption::from_bytes(&after.values[&entry_name(own)]).expect("a load option");
     assert_eq!(written.partition, default.default.guid);
     assert!(known.is_none_or(|known| known == own), "an entry is used again in its place");
+    let kept = target.map(entry_name);
     for (name, value) in &before.values {
-        if *name != entry_name(own) && name != "BootOrder" {
-            assert_eq!(after.values.get(name), Some(value), "{name} is foreign");
+        let found = after.values.get(name);
+        match is_ours(&before, name) {
+            _ if *name == entry_name(own) || name == "BootOrder" => {}
+            true if kept.as_ref() != Some(name) => assert_eq!(found, None, "{name} is surplus"),
+            _ => assert_eq!(found, Some(value), "{name} is foreign, or the target's"),
         }
     }
     assert!(after.values.len() <= before.values.len() + 2, "an entry and the order at most");
@@ -178,6 +182,17 @@ fn check_forgotten(firmware: &mut Variables, target: Option<u16>) {
         }
         _ => assert_eq!(firmware.values.get("BootNext"), next.as_ref()),
     }
+}
+
+/// Whether it is an entry with one of our descriptions, as far as can be read.
+fn is_ours(firmware: &Variables, name: &str) -> bool {
+    let readable = firmware.unreadable.as_deref() != Some(name);
+    let is_entry = name.strip_prefix("Boot").is_some_and(|digits| {
+        digits.len() == 4 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'))
+    });
+    let value = firmware.values.get(name).filter(|_| readable && is_entry);
+    let description = value.and_then(|value| LoadOption::description_of(value).ok());
+    description.is_some_and(|found| [DEFAULT, TARGET].contains(&found.as_str()))
 }
 
 /// The lowest number of an entry with this description that can be read.
