@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
-use repave_protocol::{DiskSelector, Generation, Order, Wipe};
+use repave_protocol::{DiskSelector, Generation, Order, Standing, Wipe};
 use repave_sim::controller::Mishap;
 use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
 
@@ -210,4 +210,32 @@ fn a_resident_says_what_it_has_heard_to_a_controller_that_forgot() {
     world.machine.borrow_mut().controller.befall(Mishap::Forget);
     let generation = world.order_image(&db);
     sound(world.run_until_up(generation));
+}
+
+/// Seed 31786 of the second swarm: a departure had failed and left BootNext, and the entry that it named
+/// could not be read when the next target was to be written. It was taken for somebody else's, and stayed.
+#[test]
+fn a_boot_next_that_was_left_and_cannot_be_followed_is_not_written_under() {
+    let left = || {
+        let mut world = World::new(Spec::new(68));
+        let [web, db] = ["web", "db"].map(|name| world.publish(&ImageSpec::new(name, 1)));
+        let generation = world.order_image(&web);
+        sound(world.run_until_up(generation));
+        world.order(Order::Stay { reason: "maintenance".into() });
+        sound(world.run_until("staying", |world| {
+            world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
+        }));
+        let next = numbers_to_bytes(&[2]);
+        world.machine.borrow_mut().nvram.variables.insert("BootNext".into(), next);
+        let generation = world.order_image(&db);
+        (world, generation)
+    };
+    let (mut whole, generation) = left();
+    let before = whole.machine.borrow().events.calls();
+    sound(whole.run_until_up(generation));
+    for number in before..whole.machine.borrow().events.calls() {
+        let (mut world, generation) = left();
+        world.machine.borrow_mut().events.fail_call_at(number);
+        sound(world.run_until_up(generation));
+    }
 }

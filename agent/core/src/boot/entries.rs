@@ -88,11 +88,13 @@ pub fn forget_target(firmware: &mut dyn Firmware) -> Result<(), FirmwareError> {
     let Some(next) = firmware.read(BOOT_NEXT)? else {
         return Ok(());
     };
-    let known = ours(firmware)?;
-    let target = find(&known, TARGET_DESCRIPTION);
     // A value without a number leads nowhere, and is somebody else's.
-    let next = numbers_from_bytes(&next).first().copied();
-    if next.is_some() && next == target {
+    let Some(number) = numbers_from_bytes(&next).first().copied() else {
+        return Ok(());
+    };
+    // Where it leads must be known: an entry that cannot be read now may be read by the firmware.
+    let entry = firmware.read(&entry_name(number))?.unwrap_or_default();
+    if LoadOption::description_of(&entry).is_ok_and(|found| found == TARGET_DESCRIPTION) {
         clear_boot_next(firmware)?;
     }
     Ok(())
@@ -247,5 +249,13 @@ mod tests {
         check(Some(5), &[], false);
         check(None, &[], false);
         check(None, &[5], false);
+    }
+
+    #[test]
+    fn a_boot_next_whose_entry_cannot_be_read_is_not_taken_for_somebody_elses() {
+        let values = [(BOOT_NEXT.to_owned(), vec![5, 0]), (entry_name(5), target())];
+        let mut firmware = Variables::of(values);
+        firmware.unreadable = Some(entry_name(5));
+        assert!(forget_target(&mut firmware).is_err());
     }
 }

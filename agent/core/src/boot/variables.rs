@@ -11,11 +11,13 @@ pub(super) struct Variables {
     pub(super) values: BTreeMap<String, Vec<u8>>,
     /// How often something was asked of it, other than to change.
     pub(super) reads: u32,
+    /// The variable that cannot be read.
+    pub(super) unreadable: Option<String>,
 }
 
 impl Variables {
     pub(super) fn of<const N: usize>(values: [(String, Vec<u8>); N]) -> Self {
-        Self { values: BTreeMap::from(values), reads: 0 }
+        Self { values: BTreeMap::from(values), reads: 0, unreadable: None }
     }
 }
 
@@ -27,6 +29,10 @@ impl Firmware for Variables {
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
         self.reads += 1;
+        if self.unreadable.as_deref() == Some(name) {
+            let reason = "EIO".into();
+            return Err(FirmwareError { name: name.into(), operation: "read", reason });
+        }
         Ok(self.values.get(name).cloned())
     }
 
