@@ -8,7 +8,7 @@ mod parse;
 
 use std::fmt::{self, Write};
 
-use repave_protocol::{Generation, Guid, Order, Settings, Sha256, Standing};
+use repave_protocol::{Generation, Guid, Order, Purpose, Settings, Sha256, Standing};
 use serde::Serialize;
 
 use crate::edges::{Completion, WorkError};
@@ -178,11 +178,24 @@ impl Event {
     /// An order; of its settings only that and how the watchdog is fed, which decides how to leave.
     #[inline(never)]
     pub fn answered(generation: Generation, order: &Order) -> Self {
-        let mut order = order.clone();
-        if let Order::Purpose(purpose) = &mut order {
-            let watchdog_s = purpose.settings.watchdog_s;
-            purpose.settings = Settings { watchdog_s, ..Settings::default() };
-        }
+        // Arm by arm, since a clone of all orders would bring one of all settings into the binary.
+        let order = match order {
+            Order::Purpose(purpose) => {
+                let watchdog_s = purpose.settings.watchdog_s;
+                Order::Purpose(Box::new(Purpose {
+                    server_type: purpose.server_type.clone(),
+                    image: purpose.image.clone(),
+                    sources: purpose.sources.clone(),
+                    disk: purpose.disk.clone(),
+                    boot: purpose.boot,
+                    settings: Settings { watchdog_s, ..Settings::default() },
+                }))
+            }
+            Order::Boot { sealed } => Order::Boot { sealed: *sealed },
+            Order::Stay { reason } => Order::Stay { reason: reason.clone() },
+            Order::Wipe(wipe) => Order::Wipe(wipe.clone()),
+            Order::Wait { after_ms } => Order::Wait { after_ms: *after_ms },
+        };
         Self::Answered(generation, Box::new(order))
     }
 }
