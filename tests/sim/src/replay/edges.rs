@@ -1,25 +1,20 @@
 //! The simulator's edges with a dump's answers: each call looks at the line ahead, fails if that
-//! says so, and is made if not. What the dump found in the firmware is put there first.
+//! says so, and is made if not. Firmware and link are in files of their own.
 
 use std::rc::Rc;
 
 use repave_core::edges::{
-    BadCa, Configurator, DeviceError, Disk, Firmware, FirmwareError, Host, KexecImage, Link,
-    LinkError, Logs, Power, PowerError, SettingsError, Volume, Watchdog, WatchdogError,
+    Configurator, DeviceError, Disk, Host, KexecImage, Logs, Power, PowerError, SettingsError,
+    Volume, Watchdog, WatchdogError,
 };
-use repave_core::efi::{LoadOption, entry_number};
 use repave_core::event::{Call, Event};
 use repave_core::settings::Rendered;
 use repave_core::watchdog::Stretch;
-use repave_protocol::{Disk as Facts, Guid, Inventory, Sha256, WatchdogReport};
+use repave_protocol::{Disk as Facts, Inventory, Sha256, WatchdogReport};
 
 use super::script::{Fate, Script};
-use crate::controller::{BURNED_CA, Lie};
 use crate::machine::Shared;
 use crate::world::PATIENCE_MS as WORLD_PATIENCE_MS;
-
-/// What the core calls the boot entries that are its own.
-const OWN: [&str; 2] = ["Repave default", "Repave target"];
 
 /// At either end of a disk, what is its table's.
 const TABLE_BYTES: u64 = 64 * 1024;
@@ -33,7 +28,7 @@ pub(crate) struct Scripted<T: ?Sized> {
 
 impl<T: ?Sized> Scripted<T> {
     /// Asks the script, unless power is gone already.
-    fn fate(&self, call: &Call) -> Fate {
+    pub(super) fn fate(&self, call: &Call) -> Fate {
         if self.machine.borrow().events.is_cut() {
             return Fate::Fails("power is gone".into());
         }
@@ -41,7 +36,7 @@ impl<T: ?Sized> Scripted<T> {
     }
 
     /// Power goes while a call is under way.
-    fn cut(&self) {
+    pub(super) fn cut(&self) {
         self.script.cut(&mut self.machine.borrow_mut());
     }
 }
@@ -153,84 +148,6 @@ impl Disk for Scripted<dyn Disk> {
     fn reread_partitions(&mut self) -> Result<(), DeviceError> {
         let call = Call::Reread { disk: self.number() };
         self.made(&call, ("reread", (0, 0)), |disk| disk.reread_partitions())
-    }
-}
-
-impl Scripted<dyn Firmware> {
-    fn asked(&self, call: &Call, name: &str, operation: &'static str) -> Result<(), FirmwareError> {
-        let reason = match self.fate(call) {
-            Fate::Happens => return Ok(()),
-            Fate::Fails(reason) => reason,
-            Fate::Cut => {
-                self.cut();
-                "power is gone".into()
-            }
-        };
-        Err(FirmwareError { name: name.into(), operation, reason })
-    }
-}
-
-impl Firmware for Scripted<dyn Firmware> {
-    fn names(&mut self) -> Result<Vec<String>, FirmwareError> {
-        self.asked(&Call::List, "*", "list")?;
-        if let Some(Event::Names(names)) = self.script.peek().as_deref() {
-            let names: Vec<&str> = names.split_whitespace().collect();
-            let is_listed = |name: &String| names.contains(&name.as_str());
-            let machine = &mut *self.machine.borrow_mut();
-            let variables = &mut machine.nvram.variables;
-            variables.retain(|name, _| entry_number(name).is_none() || is_listed(name));
-            for name in &names {
-                // Its value is told when it is read.
-                variables.entry((*name).into()).or_default();
-            }
-            machine.watch.foreign.retain(|name, _| is_listed(name));
-            machine.watch.forget_order();
-        }
-        self.edge.names()
-    }
-
-    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, FirmwareError> {
-        self.asked(&Call::Get { name: name.into() }, name, "read")?;
-        if let Some(Event::Found(found, value)) = self.script.peek().as_deref()
-            && found == name
-        {
-            let machine = &mut *self.machine.borrow_mut();
-            if machine.nvram.variables.get(name) != value.as_ref() {
-                machine.watch.forget_order();
-            }
-            match value {
-                Some(value) => machine.nvram.variables.insert(name.into(), value.clone()),
-                None => machine.nvram.variables.remove(name),
-            };
-            let is_foreign = |value: &&Vec<u8>| {
-                let description = LoadOption::description_of(value);
-                !description.is_ok_and(|words| OWN.contains(&words.as_str()))
-            };
-            machine.watch.foreign.remove(name);
-            if let Some(value) = value.as_ref().filter(is_foreign)
-                && entry_number(name).is_some()
-            {
-                machine.watch.foreign.insert(name.into(), value.clone());
-            }
-        }
-        self.edge.read(name)
-    }
-
-    fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError> {
-        self.asked(&Call::Set { name: name.into(), value: value.into() }, name, "write")?;
-        self.edge.write(name, value)
-    }
-
-    fn delete(&mut self, name: &str) -> Result<(), FirmwareError> {
-        self.asked(&Call::Delete { name: name.into() }, name, "delete")?;
-        self.edge.delete(name)
-    }
-
-    fn loader_partition(&mut self) -> Option<Guid> {
-        match self.script.peek().as_deref() {
-            Some(Event::Loader(partition)) => *partition,
-            _ => self.edge.loader_partition(),
-        }
     }
 }
 
@@ -382,92 +299,6 @@ impl Watchdog for Scripted<dyn Watchdog> {
 
     fn disarm(&mut self, reason: &'static str) -> Result<(), WatchdogError> {
         self.made(&Call::Disarm, |watchdog| watchdog.disarm(reason))
-    }
-}
-
-impl Scripted<dyn Link> {
-    fn lost(&self, reason: &str) -> LinkError {
-        LinkError { peer: "sim://controller".into(), reason: reason.into() }
-    }
-
-    /// A blob is had, unless the line ahead says that it was missed.
-    fn missed(&self, source: &str) -> Result<(), LinkError> {
-        match self.script.peek().as_deref() {
-            Some(Event::Missed(reason)) => {
-                Err(LinkError { peer: source.into(), reason: reason.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Link for Scripted<dyn Link> {
-    fn trust_ca(&mut self, ca_pem: &str) -> Result<(), BadCa> {
-        self.edge.trust_ca(ca_pem)
-    }
-
-    fn ask(&mut self, status: &[u8]) -> Result<Vec<u8>, LinkError> {
-        {
-            let machine = &mut *self.machine.borrow_mut();
-            machine.watch.ask(machine.events.uptime_ms());
-        }
-        match self.script.peek().as_deref() {
-            Some(Event::Answered(generation, order)) => {
-                let order = self.script.order(order);
-                let controller = &mut self.machine.borrow_mut().controller;
-                controller.order_as(*generation, order);
-                controller.brings = match self.script.peek_second().as_deref() {
-                    Some(Event::Trust(version)) => Some(controller.trust(*version, BURNED_CA)),
-                    _ => None,
-                };
-            }
-            Some(Event::Refused(code)) => {
-                match Lie::ALL.into_iter().find(|lie| lie.code() == Some(code.as_str())) {
-                    Some(lie) => self.machine.borrow_mut().controller.lies.push_back(lie),
-                    None => self.script.give_up(format!("no lie is refused as {code:?}")),
-                }
-            }
-            Some(Event::Unanswered(reason)) => {
-                // It left the server, so what it claims must hold.
-                self.edge.tell(status.to_vec());
-                return Err(self.lost(reason));
-            }
-            None | Some(Event::Home { life: 1 }) => {
-                self.script.cut(&mut self.machine.borrow_mut());
-                return Err(self.lost("power is gone"));
-            }
-            _ => {}
-        }
-        self.edge.ask(status)
-    }
-
-    fn tell(&mut self, status: Vec<u8>) {
-        self.edge.tell(status);
-    }
-
-    fn settle(&mut self) {
-        self.edge.settle();
-    }
-
-    fn blob(
-        &mut self,
-        source: &str,
-        blob: &Sha256,
-        limit_bytes: usize,
-    ) -> Result<Vec<u8>, LinkError> {
-        self.missed(source)?;
-        self.edge.blob(source, blob, limit_bytes)
-    }
-
-    fn blob_range(
-        &mut self,
-        source: &str,
-        blob: &Sha256,
-        offset_bytes: u64,
-        length_bytes: usize,
-    ) -> Result<Vec<u8>, LinkError> {
-        self.missed(source)?;
-        self.edge.blob_range(source, blob, offset_bytes, length_bytes)
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod dump;
 mod edges;
+mod firmware;
+mod link;
 mod power_loss;
 mod same;
 mod scene;
