@@ -2,6 +2,7 @@
 //! error, and the thread goes on.
 
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -161,16 +162,10 @@ impl Worker {
         let file = &shared.file;
         let (_, offset_bytes, length_bytes) = extent(work);
         let mut buffer = buffer(&shared, slot, work)?;
-        if let Work::Zero { look_first, .. } = work {
-            let written = zero(file, offset_bytes, length_bytes, &mut buffer, *look_first);
-            return Ok(Seen::Zeroed { written_bytes: written.map_err(WorkError::Device)? });
-        }
-        let bytes = &mut buffer[..length_bytes];
         match work {
-            Work::Fetch { .. } | Work::Zero { .. } => {
-                Err(misuse(&shared, work, "it goes another way".into()))
-            }
+            Work::Fetch { .. } => Err(misuse(&shared, work, "a fetch goes in a run".into())),
             Work::Write { first_block_last, .. } => {
+                let bytes = &buffer[..length_bytes];
                 let written = match first_block_last {
                     true => write_first_block_last(file, offset_bytes, bytes),
                     false => file.write(offset_bytes, bytes),
@@ -179,12 +174,17 @@ impl Worker {
                 Ok(Seen::Wrote)
             }
             Work::Read { look, .. } => {
+                let bytes = &mut buffer[..length_bytes];
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
                 Ok(match look {
                     Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
                     Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
                     Look::Zero => Seen::Zero(is_zero(bytes)),
                 })
+            }
+            Work::Zero { look_first, .. } => {
+                let written = zero(file, offset_bytes, length_bytes, &mut buffer, *look_first);
+                Ok(Seen::Zeroed { written_bytes: written.map_err(WorkError::Device)? })
             }
         }
     }
@@ -283,23 +283,19 @@ fn zero(
     buffer: &mut [u8],
     look_first: bool,
 ) -> Result<u32, DeviceError> {
-    let (mut written_bytes, mut dirty_from, mut at) = (0, 0, 0);
-    while at < length_bytes {
-        let piece_bytes = buffer.len().min(length_bytes - at);
-        let next = at + piece_bytes;
-        let is_clean =
-            look_first && is_zero_on(file, offset_bytes + at as u64, &mut buffer[..piece_bytes]);
-        let dirty_to = if is_clean { at } else { next };
-        if dirty_from < dirty_to && (is_clean || next == length_bytes) {
-            write_zeroes(file, offset_bytes + dirty_from as u64, dirty_to - dirty_from, buffer)?;
-            written_bytes += (dirty_to - dirty_from) as u32;
+    let mut written_bytes = 0;
+    let mut dirty = 0..0;
+    for at in (0..length_bytes).step_by(buffer.len()) {
+        let next = length_bytes.min(at + buffer.len());
+        let piece = &mut buffer[..next - at];
+        if look_first && is_zero_on(file, offset_bytes + at as u64, piece) {
+            written_bytes += write_zeroes(file, offset_bytes, dirty, buffer)?;
+            dirty = next..next;
+        } else {
+            dirty.end = next;
         }
-        if is_clean {
-            dirty_from = next;
-        }
-        at = next;
     }
-    Ok(written_bytes)
+    Ok(written_bytes + write_zeroes(file, offset_bytes, dirty, buffer)?)
 }
 
 /// Whether a piece of the disk reads as zero. The first block says mostly enough. What cannot be
@@ -310,22 +306,24 @@ fn is_zero_on(file: &DirectFile, offset_bytes: u64, piece: &mut [u8]) -> bool {
     reads_zero(&mut piece[..probe_bytes]) && reads_zero(piece)
 }
 
-/// By the device's own command, or else by writing.
+/// Writes zeroes to a part of what begins at `offset_bytes`, by the device's own command or else
+/// from the buffer; says how many.
 fn write_zeroes(
     file: &DirectFile,
     offset_bytes: u64,
-    length_bytes: usize,
+    part: Range<usize>,
     buffer: &mut [u8],
-) -> Result<(), DeviceError> {
-    if file.zero_out(offset_bytes, length_bytes) {
-        return Ok(());
+) -> Result<u32, DeviceError> {
+    let written_bytes = part.len() as u32;
+    if part.is_empty() || file.zero_out(offset_bytes + part.start as u64, part.len()) {
+        return Ok(written_bytes);
     }
     buffer.fill(0);
-    for at in (0..length_bytes).step_by(buffer.len()) {
-        let piece_bytes = buffer.len().min(length_bytes - at);
+    for at in part.clone().step_by(buffer.len()) {
+        let piece_bytes = buffer.len().min(part.end - at);
         file.write(offset_bytes + at as u64, &buffer[..piece_bytes])?;
     }
-    Ok(())
+    Ok(written_bytes)
 }
 
 /// In blocks, since comparing memory is fast even in a binary that was built to be small.

@@ -226,15 +226,16 @@ impl<'a> Transfer<'a> {
         self.scope == Scope::Bodies && self.extents.iter().any(|extent| extent.first_chunk == chunk)
     }
 
-    /// How many chunks are one job, from the one that [`Transfer::next_chunk`] named: zeroes that are
-    /// to be made and lie behind each other are. `is_zero` looks a chunk up in the index.
+    /// How many chunks are one job, from the one that [`Transfer::next_chunk`] named and its content:
+    /// zeroes that are to be made and lie behind each other are. `is_zero` looks a chunk up in the
+    /// index.
     pub(crate) fn chunks_of_job(
         &self,
-        first: u64,
+        (first, content): (u64, Chunk),
         mut is_zero: impl FnMut(u64) -> Result<bool, TransferError>,
     ) -> Result<u64, TransferError> {
         let is_in_order = matches!(self.scope, Scope::All | Scope::Bodies);
-        if !is_in_order || !matches!(self.pass, Pass::Fill { .. }) || !is_zero(first)? {
+        if !is_in_order || !matches!(self.pass, Pass::Fill { .. }) || content != Chunk::Zero {
             return Ok(1);
         }
         let place = |chunk| self.manifest().place(chunk);

@@ -54,10 +54,11 @@ fn crank(
         while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
         {
             let image = transfer.image;
-            let mut content = |chunk| hands.pages.chunk(image, hands.link, hands.host, chunk);
-            let is_zero = |chunk| content(chunk).map(|content| content == Chunk::Zero);
-            let chunks = transfer.chunks_of_job(chunk, is_zero)?;
-            let job = transfer.begin(slot, chunk, chunks, content(chunk)?);
+            let mut look_up = |chunk| hands.pages.chunk(image, hands.link, hands.host, chunk);
+            let content = look_up(chunk)?;
+            let is_zero = |chunk| Ok(look_up(chunk)? == Chunk::Zero);
+            let chunks = transfer.chunks_of_job((chunk, content), is_zero)?;
+            let job = transfer.begin(slot, chunk, chunks, content);
             let job = job.ok_or(TransferError::NoPlace { chunk })?;
             free.pop_front();
             hands.workers.submit(job);
