@@ -111,7 +111,7 @@ impl Writing<'_, '_, '_> {
     }
 
     fn compare(&mut self) -> Result<(Held, bool), AloneError> {
-        let seed = self.seed();
+        let seed = self.hands.host.seed();
         let Hands { link, host, pages, .. } = &mut self.hands;
         let samples = samples(self.image, *link, *host, pages, seed)?;
         let are_none = samples.is_empty();
@@ -138,7 +138,7 @@ impl Writing<'_, '_, '_> {
     }
 
     fn pass(&mut self, scope: Scope, pass: Pass, held: Held) -> Result<(Held, bool), AloneError> {
-        let seed = self.seed();
+        let seed = self.hands.host.seed();
         let mut transfer = Transfer::new(self.image, &self.place.extents, scope, pass, held, seed)
             .with_mirrors(std::mem::take(&mut self.mirrors));
         run(&mut transfer, &mut self.hands, self.watch)?;
@@ -146,10 +146,5 @@ impl Writing<'_, '_, '_> {
         self.mirrors = transfer.take_mirrors();
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
-    }
-
-    fn seed(&mut self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.hands.host.entropy();
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 }

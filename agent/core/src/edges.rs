@@ -361,8 +361,14 @@ pub trait Host {
     /// 16 bytes for what may be known: a GUID, or which of many things is looked at. Told in the
     /// field log, so that whoever reads it can do the same again.
     fn draw(&mut self) -> [u8; 16] {
-        let [bytes @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.entropy();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.entropy()[..16]);
         bytes
+    }
+    /// A number that nobody can guess, to spread what many servers do.
+    fn seed(&mut self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.entropy();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
     /// The hardware.
     fn inventory(&mut self) -> Inventory;

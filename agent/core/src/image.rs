@@ -211,8 +211,7 @@ fn between(host: &mut dyn Host) -> impl FnMut(Between<'_>) {
     |step| match step {
         Between::Missed(error) => host.saw(Event::Missed(error.reason.clone())),
         Between::Pause { attempts } => {
-            let [a, b, c, d, e, f, g, h, ..] = host.entropy();
-            let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            let seed = host.seed();
             host.sleep(pause_ms(attempts, seed));
         }
     }

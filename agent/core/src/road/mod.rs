@@ -89,7 +89,7 @@ impl<'a, 'e> Traveller<'a, 'e> {
         workers: &mut dyn Workers,
         (scope, pass, held): (Scope, Pass, Held),
     ) -> Result<(Held, bool), Failure> {
-        let seed = u64::from_le_bytes(first_eight(&self.edges.host.entropy()));
+        let seed = self.edges.host.seed();
         let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed)
             .with_mirrors(std::mem::take(&mut self.mirrors));
         let total_bytes = plan.total_bytes();
@@ -121,7 +121,8 @@ impl<'a, 'e> Traveller<'a, 'e> {
     /// Stored chunks from all over the image.
     fn samples(&mut self, plan: &Plan) -> Result<Vec<u64>, Failure> {
         // Told in the field log: it decides which chunks are looked at.
-        let seed = u64::from_le_bytes(first_eight(&self.edges.host.draw()));
+        let [a, b, c, d, e, f, g, h, ..] = self.edges.host.draw();
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         watchdog.begin(Stretch::Sampling);
         Ok(samples(&plan.image, *link, *host, &mut self.pages, seed)?)
@@ -139,12 +140,6 @@ fn stage_words(stage: Stage) -> &'static str {
         Stage::Sealed => "target sealed",
         Stage::Armed => "target armed",
     }
-}
-
-fn first_eight(bytes: &[u8]) -> [u8; 8] {
-    let mut first = [0; 8];
-    first.copy_from_slice(&bytes[..8]);
-    first
 }
 
 /// From a plan to a sealed target.
