@@ -123,7 +123,8 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     field_log.decide(configured.as_ref().is_ok_and(|(config, _)| config.events));
     let mut home = Home::enter(default, &mut disks, &mut firmware, &mut host, &mut kept.default)
         .map_err(words)?;
-    world::watch_default(&mut running, &open, &home.default);
+    let DefaultSide { disk, table, default, .. } = &home.default;
+    world::watch_default(&mut running, &open[*disk], table.block_bytes, default);
     let (config, burned_trust) = configured?;
     let journal_disk = home.default.disk;
     let trust = home

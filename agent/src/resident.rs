@@ -64,9 +64,7 @@ fn stay() -> Result<()> {
     if let Some(default) = &default {
         // A target's root can write there, and what it spoils may never come home to tell.
         let block_bytes = u64::from(disk.facts().logical_block_bytes);
-        let [offset_bytes, size_bytes] =
-            [default.first_lba, default.blocks()].map(|blocks| blocks * block_bytes);
-        host.set_default_partition(&open[place.disk], offset_bytes, size_bytes);
+        world::watch_default(&mut host, &open[place.disk], block_bytes, default);
     }
     let mut resident = Resident::arrive(config, trust, (place, &journal), disk, boot)
         .map_err(|failure| anyhow::anyhow!(failure.chain()))?;

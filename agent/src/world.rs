@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use repave_core::default_side::DefaultSide;
 use repave_core::edges::{Disk, Volume};
+use repave_core::gpt::Entry;
 use repave_protocol::ServerId;
 use rustix::fs::OFlags;
 
@@ -68,9 +69,15 @@ pub(crate) fn host() -> RunningHost {
 }
 
 /// Tells the host which range the default partition is.
-pub(crate) fn watch_default(host: &mut RunningHost, disks: &[OpenDisk], default: &DefaultSide) {
-    let volume = default_volume(default);
-    host.set_default_partition(&disks[default.disk], volume.offset_bytes, volume.size_bytes);
+pub(crate) fn watch_default(
+    host: &mut RunningHost,
+    disk: &OpenDisk,
+    block_bytes: u64,
+    default: &Entry,
+) {
+    let [offset_bytes, size_bytes] =
+        [default.first_lba, default.blocks()].map(|blocks| blocks * block_bytes);
+    host.set_default_partition(disk, offset_bytes, size_bytes);
 }
 
 /// The default partition, for mounting.
