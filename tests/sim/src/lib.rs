@@ -31,7 +31,7 @@ pub mod watchdog;
 pub mod wiped;
 pub mod world;
 
-pub use check::Violation;
+pub use check::{Violation, sound};
 pub use controller::{Lie, SourceFault};
 pub use counts::Counts;
 pub use disk::{DiskSpec, Unflushed};

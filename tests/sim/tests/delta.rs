@@ -8,14 +8,10 @@ use std::rc::Rc;
 use repave_image::Reports;
 use repave_sim::image::{CHUNK_BYTES, is_zero};
 use repave_sim::stable::find;
-use repave_sim::{Image, ImageSpec, Spec, TargetConduct, Violation, World};
+use repave_sim::{Image, ImageSpec, Spec, TargetConduct, World, sound};
 
 /// Bytes that the unsealing zeroes at each head: two of the image's chunks.
 const HEAD_CHUNKS: usize = 2;
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
 
 /// Chunks fetched so far.
 fn fetched(world: &World) -> usize {

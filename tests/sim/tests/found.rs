@@ -5,11 +5,7 @@
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
 use repave_protocol::{DiskSelector, Generation, Order, Standing, Wipe};
 use repave_sim::controller::Mishap;
-use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{DiskSpec, ImageSpec, Spec, World, sound};
 
 /// A server in default that has accepted an order and answered it.
 fn staying(seed: u64) -> World {

@@ -10,11 +10,7 @@ use repave_image::Reports;
 use repave_protocol::{BootMethod, Order};
 use repave_sim::check::i9_controller_knows;
 use repave_sim::disk::DiskSpec;
-use repave_sim::{ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{ImageSpec, Spec, World, sound};
 
 #[test]
 fn a_server_is_purposed_in_milliseconds() {

@@ -7,11 +7,7 @@ use repave_protocol::{BootMethod, Order, Stage, Standing};
 use repave_sim::check::i9_controller_knows;
 use repave_sim::image::is_mountable_esp;
 use repave_sim::stable::find;
-use repave_sim::{ImageSpec, Lie, Quirks, SourceFault, Spec, TargetConduct, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{ImageSpec, Lie, Quirks, SourceFault, Spec, TargetConduct, World, sound};
 
 /// The stage with which the last failure was told.
 fn last_stage(world: &World) -> Option<Stage> {

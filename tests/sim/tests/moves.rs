@@ -7,11 +7,7 @@ use repave_core::journal::BootPlace;
 use repave_protocol::{DiskSelector, Generation, Order};
 use repave_sim::image::is_mountable_esp;
 use repave_sim::stable::find;
-use repave_sim::{DiskSpec, Image, ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{DiskSpec, Image, ImageSpec, Spec, World, sound};
 
 /// A server with two disks.
 fn world(seed: u64) -> World {

@@ -1,25 +1,12 @@
 //! A server whose controller is away: after the stated patience it boots its last good target by
 //! itself, and nothing that was withdrawn or did not come up.
 
-use repave_protocol::{Generation, Order, Standing, Wipe};
+use repave_protocol::{Order, Standing, Wipe};
 use repave_sim::world::PATIENCE_MS;
-use repave_sim::{ImageSpec, Spec, TargetConduct, Violation, World};
+use repave_sim::{ImageSpec, Spec, TargetConduct, World, sound};
 
 /// Steps that take longer than patience lasts: a failed round and its pause are a second.
 const LONG: usize = 3 * PATIENCE_MS as usize / 1_000;
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
-
-/// A server that runs `web`.
-fn running(seed: u64) -> (World, Generation) {
-    let mut world = World::new(Spec::new(seed));
-    let web = world.publish(&ImageSpec::new("web", 1));
-    let generation = world.order_image(&web);
-    sound(world.run_until_up(generation));
-    (world, generation)
-}
 
 fn cut_off(world: &World) {
     world.machine.borrow_mut().controller.ca = "CA nobody knows".into();
@@ -45,7 +32,7 @@ fn boots_alone(world: &mut World) -> bool {
 
 #[test]
 fn the_last_good_target_is_booted_once_patience_is_at_its_end() {
-    let (mut world, generation) = running(61);
+    let (mut world, generation) = World::running_web(61);
     cut_off(&world);
     world.pull_plug();
     for _ in 0..PATIENCE_MS / 1_000 - 1 {
@@ -68,7 +55,7 @@ fn the_last_good_target_is_booted_once_patience_is_at_its_end() {
 
 #[test]
 fn power_cuts_at_every_effect_of_it_lead_there_as_well() {
-    let (world, generation) = running(62);
+    let (world, generation) = World::running_web(62);
     cut_off(&world);
     let before = world.machine.borrow().events.effects();
     let run = |cut_at: Option<u64>| {
@@ -91,7 +78,7 @@ fn what_was_withdrawn_is_never_booted() {
     let stay = Order::Stay { reason: "retired".into() };
     let wipe = Order::Wipe(Wipe { reason: "the lease ends".into(), disk: None });
     for order in [stay, wipe] {
-        let (mut world, _) = running(63);
+        let (mut world, _) = World::running_web(63);
         world.order(order);
         sound(world.run_until("staying", |world| {
             world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
@@ -99,7 +86,7 @@ fn what_was_withdrawn_is_never_booted() {
         assert!(!boots_alone(&mut world));
     }
     // An order for something else that could not be carried out has taken the old target away, too.
-    let (mut world, generation) = running(64);
+    let (mut world, generation) = World::running_web(64);
     let db = world.publish(&ImageSpec::new("db", 1));
     world.machine.borrow_mut().controller.sources_are_down = true;
     world.order_image(&db);
@@ -124,7 +111,7 @@ fn what_never_came_up_is_not_booted_and_what_stops_coming_up_not_for_ever() {
     // The departure under way may still happen; none is added.
     assert!(starts(&world) <= before + 1);
     // One that was good and panics since: as often as attempts allow, and then it stays in default.
-    let (mut world, _) = running(66);
+    let (mut world, _) = World::running_web(66);
     world.conduct(TargetConduct::Panics);
     let before = starts(&world);
     for _ in 0..5 {

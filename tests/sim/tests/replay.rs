@@ -5,17 +5,13 @@ use std::collections::BTreeSet;
 
 use repave_core::event::{Line, MARK};
 use repave_sim::replay::{Trouble, replay};
-use repave_sim::{ImageSpec, Spec, Unflushed, Violation, World, swarm};
+use repave_sim::{ImageSpec, Spec, Unflushed, World, sound, swarm};
 
 /// What strikes without a word at the core's edges: no log can tell of it, and no replay can know.
 const SILENT: [&str; 2] = ["fault:DiskReadRots", "fault:DiskWriteMisdirected"];
 /// What must be among the faults that are lived again.
 const LOUD: [&str; 4] =
     ["fault:PowerCut", "fault:DiskWriteFails", "fault:DiskFlushFails", "fault:AgentPanics"];
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
 
 fn events(log: &[String]) -> Vec<&str> {
     log.iter().map(String::as_str).filter(|line| line.contains(MARK)).collect()

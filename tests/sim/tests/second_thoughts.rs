@@ -5,11 +5,7 @@ use repave_core::home::Home;
 use repave_sim::disk::Drive;
 use repave_sim::firmware::Variables;
 use repave_sim::host::Clock;
-use repave_sim::{ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{ImageSpec, Spec, World, sound};
 
 #[test]
 fn a_firmware_that_cannot_be_written_to_costs_the_target_no_attempts() {

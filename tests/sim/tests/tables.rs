@@ -10,7 +10,7 @@ use repave_core::gpt::{Entry, GptError, Health, Table};
 use repave_image::{DEFAULT_PARTITION, STATE_PARTITION};
 use repave_protocol::{Disk as Facts, DiskSelector, Guid, Order};
 use repave_sim::host::Clock;
-use repave_sim::{DiskSpec, ImageSpec, Spec, Violation, World};
+use repave_sim::{DiskSpec, ImageSpec, Spec, World, sound};
 
 const BLOCK: usize = 512;
 const BLOCKS: usize = 8192;
@@ -91,10 +91,6 @@ impl Disk for Bench {
     fn reread_partitions(&mut self) -> Result<(), DeviceError> {
         Ok(())
     }
-}
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
 }
 
 fn guid(seed: u8) -> Guid {

@@ -2,23 +2,10 @@
 //! leaves, and the last lines of its logs when it fails. That no status is without them is checked
 //! in every world (`check/words.rs`).
 
-use repave_protocol::{Generation, Order, Side, Standing};
+use repave_protocol::{Order, Side, Standing};
 use repave_sim::controller::Lie;
 use repave_sim::host::SAMPLE_BYTES;
-use repave_sim::{ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
-
-/// A server that runs `web`.
-fn running(seed: u64) -> (World, Generation) {
-    let mut world = World::new(Spec::new(seed));
-    let web = world.publish(&ImageSpec::new("web", 1));
-    let generation = world.order_image(&web);
-    sound(world.run_until_up(generation));
-    (world, generation)
-}
+use repave_sim::{World, sound};
 
 /// The digests of the default partition in the statuses of the default side from `heard` on.
 fn digests(world: &World, heard: usize) -> Vec<Option<repave_protocol::Sha256>> {
@@ -29,7 +16,7 @@ fn digests(world: &World, heard: usize) -> Vec<Option<repave_protocol::Sha256>> 
 
 #[test]
 fn a_server_that_is_only_booted_tells_that_its_default_partition_has_changed() {
-    let (mut world, generation) = running(71);
+    let (mut world, generation) = World::running_web(71);
     let before = digests(&world, 0).into_iter().flatten().next();
     // The target's root writes where only the default side's own installation ever does.
     {
@@ -52,7 +39,7 @@ fn a_server_that_is_only_booted_tells_that_its_default_partition_has_changed() {
 
 #[test]
 fn a_target_tells_the_log_with_its_refusal_as_well() {
-    let (mut world, generation) = running(72);
+    let (mut world, generation) = World::running_web(72);
     world.machine.borrow_mut().controller.lies.push_back(Lie::Forged);
     let failed = |world: &World| {
         let machine = world.machine.borrow();

@@ -3,13 +3,9 @@
 
 use repave_protocol::{Order, Standing, TrustDocument};
 use repave_sim::controller::BURNED_CA;
-use repave_sim::{ImageSpec, Spec, Violation, World};
+use repave_sim::{ImageSpec, Spec, World, sound};
 
 const NEXT_CA: &str = "CA 2";
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
 
 fn document(world: &World, version: u64, ca: &str) -> TrustDocument {
     world.machine.borrow().controller.trust(version, ca)

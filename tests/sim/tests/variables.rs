@@ -5,16 +5,12 @@ use std::collections::BTreeMap;
 
 use repave_core::efi::numbers_from_bytes;
 use repave_protocol::{BootMethod, Order};
-use repave_sim::{ImageSpec, Spec, Violation, World};
+use repave_sim::{ImageSpec, Spec, World, sound};
 
 /// As many as a server sees in years.
 const CYCLES: usize = 200;
 /// Departures by kexec, with no firmware in between.
 const KEXECS: usize = 20;
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
 
 /// The names of all variables, and how long their values are.
 fn lengths(world: &World) -> BTreeMap<String, usize> {

@@ -4,11 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use repave_protocol::{BootMethod, Guard, Order, Standing, Status};
-use repave_sim::{ImageSpec, Spec, TargetConduct, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{ImageSpec, Spec, TargetConduct, World, sound};
 
 /// A world whose server was ordered to become `web`.
 fn ordered(conduct: TargetConduct, boot: BootMethod, watchdog_s: Option<u32>) -> World {

@@ -7,11 +7,7 @@
 use repave_protocol::{Coverage, DiskSelector, Generation, Order, Standing, Wipe, WipePass};
 use repave_sim::check::i9_controller_knows;
 use repave_sim::wiped::is_zero;
-use repave_sim::{DiskSpec, Image, ImageSpec, Spec, Violation, World};
-
-fn sound<T>(outcome: Result<T, Violation>) -> T {
-    outcome.unwrap_or_else(|violation| panic!("{violation}"))
-}
+use repave_sim::{DiskSpec, Image, ImageSpec, Spec, Violation, World, sound};
 
 /// A server with two disks, that runs `web` from the one with that serial.
 fn running_on(seed: u64, serial: &str) -> (World, std::rc::Rc<Image>) {

@@ -42,6 +42,14 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What came out of a world in which everything holds.
+///
+/// # Panics
+/// Something did not hold; the message is the violation.
+pub fn sound<T>(outcome: Result<T, Violation>) -> T {
+    outcome.unwrap_or_else(|violation| panic!("{violation}"))
+}
+
 /// What just happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {

@@ -19,7 +19,7 @@ use repave_protocol::{
 };
 
 use crate::bench::{MIB, burn};
-use crate::check::{self, Violation, Watch};
+use crate::check::{self, Violation, Watch, sound};
 use crate::controller::{Controller, SOURCES};
 use crate::disk::{DiskSpec, Medium, Unflushed};
 use crate::events::Events;
@@ -152,6 +152,18 @@ impl World {
             side: Side::Default,
         };
         Self::around(machine, spec)
+    }
+
+    /// A server that runs the first version of `web`.
+    ///
+    /// # Panics
+    /// Something did not hold on the way.
+    pub fn running_web(seed: u64) -> (Self, Generation) {
+        let mut world = Self::new(Spec::new(seed));
+        let web = world.publish(&ImageSpec::new("web", 1));
+        let generation = world.order_image(&web);
+        sound(world.run_until_up(generation));
+        (world, generation)
     }
 
     /// A machine with power off.
