@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use repave_controller_stub::{Answer, Event, Record};
-use repave_protocol::{Fault, Order, ServerId, Side, Stage, Standing, Status};
+use repave_protocol::{Fault, Order, ServerId, Sha256, Side, Stage, Standing, Status};
 use repave_qemu::HANG_GUARD;
 use repave_qemu::console::Console;
 use repave_qemu::spec::VmSpec;
 use repave_qemu::vm::{Machine, Running};
 
-use crate::figures::Figures;
+use crate::figures::{Figures, say};
 use crate::lab::Lab;
 use crate::raw_disk::RawDisk;
 use crate::variables::Variables;
@@ -104,6 +104,20 @@ impl<'lab> Server<'lab> {
     pub fn kill(&mut self) -> Result<()> {
         let running = self.running.take();
         Ok(running.with_context(|| format!("{} is off", self.name()))?.kill()?)
+    }
+
+    /// Ends its road: says its figures, kills it, and sees that p1 is what it was.
+    ///
+    /// # Errors
+    /// It is off, or its disk cannot be read.
+    ///
+    /// # Panics
+    /// A byte of p1 has changed.
+    pub fn end(&mut self, default_partition: Sha256) -> Result<()> {
+        say(&self.figures()?.to_string());
+        self.kill()?;
+        assert_eq!(self.disk()?.default_partition()?, default_partition, "p1 never changes");
+        Ok(())
     }
 
     /// Waits for a line of the console.

@@ -52,9 +52,7 @@ fn a_disk_with_blocks_of_4096_bytes_takes_a_target_that_was_made_for_it_and_no_o
     })?;
     server.up("tiny-4k")?;
     server.console("tiny: up")?;
-    say(&server.figures()?.to_string());
-    server.kill()?;
-    assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
+    server.end(default_partition)?;
     lab.finish()
 }
 
@@ -72,9 +70,7 @@ fn a_disk_that_only_says_512_is_written_like_any_other() -> Result<()> {
     server.order(lab.order(&tiny))?;
     server.up("tiny")?;
     server.console("tiny: up")?;
-    say(&server.figures()?.to_string());
-    server.kill()?;
-    assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
+    server.end(default_partition)?;
     lab.finish()
 }
 

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use repave_controller_stub::{Event, Scenario};
 use repave_protocol::{BootMethod, Order, Purpose};
-use repave_vm::{Lab, Server, TargetImage, say};
+use repave_vm::{Lab, Server, TargetImage};
 
 const DEFAULT: &str = "Repave default";
 const TARGET: &str = "Repave target";
@@ -36,9 +36,7 @@ fn forget_everything(lab: &Lab, server: &mut Server<'_>) -> Result<()> {
     assert_eq!(order.first().map(String::as_str), Some(DEFAULT), "{order:?}");
     let fetches = |event: &&Event| matches!(event, Event::Blob { .. });
     assert_eq!(lab.stub().events()[seen..].iter().filter(fetches).count(), 0);
-    say(&server.figures()?.to_string());
-    server.kill()?;
-    assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
+    server.end(default_partition)?;
     Ok(())
 }
 
@@ -64,7 +62,7 @@ fn variables_stay_as_many_and_as_long_and_come_back_after_a_factory_reset() -> R
         server.first_status()?;
         server.up("tiny")?;
         let [count, bytes] = server.variables()?.size();
-        say(&format!("cycles: after {cycle}, {count} variables of {bytes} bytes"));
+        repave_vm::say(&format!("cycles: after {cycle}, {count} variables of {bytes} bytes"));
         assert_eq!([count, bytes], at_first.size());
     }
     forget_everything(&lab, &mut server)?;
@@ -94,7 +92,7 @@ fn entries_dropped_between_arming_and_the_reset_are_none_of_ours() -> Result<()>
     server.running()?.wait_for_exit(HANG_GUARD)?;
     assert!(server.variables()?.boot_next().is_some(), "it is armed");
     let dropped = repave_vm::Variables::delete_unordered(&server.variable_store())?;
-    say(&format!("dropped: the firmware forgets {dropped:?}"));
+    repave_vm::say(&format!("dropped: the firmware forgets {dropped:?}"));
     server.machine().spec_mut().extra_args.clear();
     server.power_on()?;
     // Straight into the target, by BootNext and its entry.
@@ -103,8 +101,6 @@ fn entries_dropped_between_arming_and_the_reset_are_none_of_ours() -> Result<()>
     let order = server.variables()?.boot_order();
     let ends = [order.first(), order.last()].map(|end| end.map(String::as_str));
     assert_eq!(ends, [Some(DEFAULT), Some(TARGET)], "{order:?}");
-    say(&server.figures()?.to_string());
-    server.kill()?;
-    assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
+    server.end(default_partition)?;
     lab.finish()
 }

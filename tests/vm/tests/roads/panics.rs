@@ -3,7 +3,7 @@
 use anyhow::Result;
 use repave_controller_stub::{Event, Scenario};
 use repave_protocol::{Order, Purpose, Settings, SettingsFile, Standing, Status};
-use repave_vm::{Lab, TargetImage, failure, say};
+use repave_vm::{Lab, TargetImage, failure};
 use serde_json::json;
 
 /// From its second boot on, tiny does not get as far as its resident.
@@ -52,8 +52,6 @@ fn a_target_that_was_up_and_panics_comes_home_and_one_that_was_not_is_told_of() 
     server.wait("staying", |status| status.standing == Standing::Staying)?;
     let fetches = |event: &&Event| matches!(event, Event::Blob { .. });
     assert_eq!(lab.stub().events()[seen..].iter().filter(fetches).count(), 0);
-    say(&server.figures()?.to_string());
-    server.kill()?;
-    assert_eq!(server.disk()?.default_partition()?, default_partition, "p1 never changes");
+    server.end(default_partition)?;
     lab.finish()
 }
