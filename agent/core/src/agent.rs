@@ -224,14 +224,16 @@ impl Agent {
             log::info!("generation {}: {}", message.generation, order_words(&message.order));
             self.fault = None;
         }
+        // Whatever becomes of this order, what it takes away is not booted without another.
+        if !matches!(message.order, Order::Boot { .. } | Order::Wait { .. }) {
+            self.home.journal.withdraw();
+        }
         let disk = edges.disks[self.home.default.disk].as_mut();
         Ok(self.home.journal.update(disk, |record| {
             record.accepted = Some(accepted);
             if !is_wait {
                 record.failure = None;
             }
-            // Whatever becomes of this order, what it takes away is not booted without another.
-            record.withdrawn |= !matches!(message.order, Order::Boot { .. } | Order::Wait { .. });
             // A wipe that is new was not carried out, whatever a target's root wrote here.
             if matches!(message.order, Order::Wipe(_)) {
                 record.wiped = None;

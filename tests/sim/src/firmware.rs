@@ -36,6 +36,8 @@ pub struct Nvram {
     pub variables: BTreeMap<String, Vec<u8>>,
     /// How it disappoints.
     pub quirks: Quirks,
+    /// Whether BootNext, or the one that the latest start went by, was to be removed and was kept.
+    pub kept_next: bool,
     loader_partition: Option<Guid>,
 }
 
@@ -51,7 +53,7 @@ pub struct Started {
 impl Nvram {
     /// With these variables.
     pub const fn new(variables: BTreeMap<String, Vec<u8>>, quirks: Quirks) -> Self {
-        Self { variables, quirks, loader_partition: None }
+        Self { variables, quirks, kept_next: false, loader_partition: None }
     }
 
     /// What firmware does to its variables before it looks at them; says whether it did anything.
@@ -107,7 +109,7 @@ impl Nvram {
             self.variables.retain(|name, _| !is_entry(name) || ordered.contains(name));
         }
         let next = numbers_from_bytes(self.variable("BootNext"));
-        self.variables.remove("BootNext");
+        self.kept_next &= self.variables.remove("BootNext").is_some();
         let mut candidates = next.iter().take(if ignores_next { 0 } else { 1 }).chain(&order);
         let started = candidates
             .find_map(|&number| self.entry(number, media))
@@ -164,7 +166,11 @@ impl Nvram {
             return fail("ENOSPC");
         }
         let forgets = self.quirks.forgets.iter().any(|forgotten| forgotten == name);
-        if !forgets && !dice.strikes(Fault::VariableNotPersisted) {
+        let is_kept = forgets || dice.strikes(Fault::VariableNotPersisted);
+        if name == "BootNext" {
+            self.kept_next = is_kept && value.is_none();
+        }
+        if !is_kept {
             match value {
                 Some(value) => self.variables.insert(name.into(), value.into()),
                 None => self.variables.remove(name),

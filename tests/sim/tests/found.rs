@@ -5,6 +5,7 @@
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
 use repave_protocol::{DiskSelector, Generation, Order, Standing, Wipe};
 use repave_sim::controller::Mishap;
+use repave_sim::world::PATIENCE_MS;
 use repave_sim::{DiskSpec, ImageSpec, Spec, World, sound};
 
 /// A server in default that has accepted an order and answered it.
@@ -234,4 +235,70 @@ fn a_boot_next_that_was_left_and_cannot_be_followed_is_not_written_under() {
         world.machine.borrow_mut().events.fail_call_at(number);
         sound(world.run_until_up(generation));
     }
+}
+
+/// Seed 89624 of the second swarm: an order for another target was on the disk although writing the
+/// journal had failed; then the controller was gone, and the old target was booted once more. And seed
+/// 130826, where other orders came in between, and what they wrote forgot that one.
+#[test]
+fn an_order_that_was_believed_counts_though_its_write_failed() {
+    let (world, _) = World::running_web(69);
+    let db = world.publish(&ImageSpec::new("db", 1));
+    let mut failures = 0;
+    for (number, is_followed) in (0..20).flat_map(|number| [(number, false), (number, true)]) {
+        let mut world = world.fork();
+        let generation = world.order_image(&db);
+        // Power comes back, and the agent enters.
+        for _ in 0..2 {
+            sound(world.step());
+        }
+        let number = world.machine.borrow().events.calls() + number;
+        world.machine.borrow_mut().events.fail_call_at(number);
+        sound(world.step());
+        let failed = |line: &String| line.contains("round failed: journal");
+        if !world.machine.borrow().events.lines().iter().any(failed) {
+            continue;
+        }
+        failures += 1;
+        if is_followed {
+            world.order(Order::Wait { after_ms: 1_000 });
+            sound(world.step());
+        }
+        let trusted_ca = world.machine.borrow().trusted_ca.clone();
+        world.machine.borrow_mut().controller.ca = "CA nobody knows".into();
+        for _ in 0..2 * PATIENCE_MS / 1_000 {
+            sound(world.step());
+        }
+        world.machine.borrow_mut().controller.ca = trusted_ca;
+        let generation = if is_followed { world.order_image(&db) } else { generation };
+        sound(world.run_until_up(generation));
+    }
+    assert_eq!(
+        failures, 6,
+        "a write, a flush and a read-back, each with another order and without"
+    );
+}
+
+/// Seed 107433 of the second swarm: no fault of the agent's. A firmware that keeps BootNext when it is
+/// made to forget it keeps a server from staying; the order is told to have failed until it does.
+#[test]
+fn a_firmware_that_keeps_boot_next_does_not_let_a_server_stay() {
+    let (world, _) = World::running_web(70);
+    let mut world = world.fork();
+    world.order(Order::Stay { reason: "maintenance".into() });
+    for _ in 0..2 {
+        sound(world.step());
+    }
+    {
+        let nvram = &mut world.machine.borrow_mut().nvram;
+        nvram.variables.insert("BootNext".into(), numbers_to_bytes(&[2]));
+        nvram.quirks.forgets.push("BootNext".into());
+    }
+    assert_eq!(sound(world.run_until_failed()), "firmware");
+    world.pull_plug();
+    sound(world.run_until("in the target", World::is_running_target));
+    world.machine.borrow_mut().nvram.quirks.forgets.clear();
+    sound(world.run_until("staying", |world| {
+        world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
+    }));
 }

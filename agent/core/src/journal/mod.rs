@@ -53,7 +53,7 @@ pub struct Journal {
     place: Place,
     sequence: u64,
     record: Record,
-    /// Whether a write failed since, so that the disk may hold what the record does not say.
+    /// Whether the disk may hold something else than the record says.
     is_doubtful: bool,
 }
 
@@ -105,6 +105,13 @@ impl Journal {
         write(disk, self.place.offset_bytes + AGENT_SLOTS, sequence, &encode(&record))?;
         *self = Self { place: self.place, sequence, record, is_doubtful: false };
         Ok(())
+    }
+
+    /// Takes the sealed target away, whether or not the disk can be made to say so: whatever is written
+    /// next says it, too.
+    pub const fn withdraw(&mut self) {
+        self.record.withdrawn = true;
+        self.is_doubtful = true;
     }
 
     /// What the resident said last.

@@ -3,7 +3,7 @@
 //! on stable storage, not asked of the core.
 
 use repave_core::journal::Record;
-use repave_protocol::{Generation, Order, Sha256};
+use repave_protocol::{Generation, Order};
 
 use crate::machine::Machine;
 use crate::world::PATIENCE_MS;
@@ -11,8 +11,9 @@ use crate::world::PATIENCE_MS;
 /// What was made of the orders so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Orders {
-    /// The last one that was followed.
-    followed: Option<Sha256>,
+    /// The latest one that was followed. The journal may fall back to an earlier one, if accepting
+    /// that one ended in a write that failed; it was given all the same.
+    followed: Option<Generation>,
     /// Whether the sealed target was taken away by an order, and not given back by one since.
     is_withdrawn: bool,
     /// When the running agent first asked for an order.
@@ -32,10 +33,13 @@ impl Orders {
 
     /// The journal on stable storage is this one now; `order` is what it accepted last.
     pub(super) fn follow(&mut self, record: &Record, order: Option<&Order>) {
-        let accepted = record.accepted.map(|accepted| accepted.digest);
+        let under = record.accepted.map(|accepted| accepted.generation);
         let sealed = record.seal.as_ref().map(|seal| seal.generation);
-        if accepted != self.followed {
-            self.followed = accepted;
+        if under < self.followed {
+            return;
+        }
+        if under > self.followed {
+            self.followed = under;
             match order {
                 Some(Order::Stay { .. } | Order::Wipe(_) | Order::Purpose(_)) => {
                     self.is_withdrawn = true;
@@ -46,19 +50,22 @@ impl Orders {
                 Some(Order::Boot { .. } | Order::Wait { .. }) | None => {}
             }
         }
-        let under: Option<Generation> = record.accepted.map(|accepted| accepted.generation);
         if sealed.is_some() && sealed == under && matches!(order, Some(Order::Purpose(_))) {
             self.is_withdrawn = false;
         }
     }
 }
 
-/// A server that was told to stay in default starts no target, unless somebody else put one first.
+/// A server that was told to stay in default starts no target, unless somebody else put one first, or
+/// the firmware kept a BootNext that it was made to forget and the order was not carried out for that.
 pub(super) fn i8_is_not_withdrawn(machine: &Machine) -> Result<(), String> {
-    let accepted = machine.watch.record.as_ref().and_then(|record| record.accepted);
-    let order = accepted.and_then(|accepted| machine.controller.genuine.get(&accepted.digest));
+    let Some(record) = &machine.watch.record else { return Ok(()) };
+    let order = record.accepted.and_then(|it| machine.controller.genuine.get(&it.digest));
+    let is_carried_out =
+        record.staying.is_some() || record.wiping.is_some() || record.wiped.is_some();
+    let is_excused = machine.nvram.kept_next && !is_carried_out;
     match order {
-        Some(Order::Stay { .. } | Order::Wipe(_)) if machine.watch.is_ordered => {
+        Some(Order::Stay { .. } | Order::Wipe(_)) if machine.watch.is_ordered && !is_excused => {
             Err("it was ordered to stay in default".into())
         }
         _ => Ok(()),
