@@ -46,12 +46,12 @@ pub fn run(arguments: Vec<String>, process: u32) -> ExitCode {
             resident::run();
             ExitCode::SUCCESS
         }
-        ["write", "--help"] => say(std::io::stdout(), write::USAGE),
+        ["write", "--help" | "-h"] => say(std::io::stdout(), write::USAGE),
         ["write", ref options @ ..] => write::run(options),
         ["--version"] => {
             say(std::io::stdout(), &format!("repave-agent {}\n", env!("CARGO_PKG_VERSION")))
         }
-        ["--help"] => say(std::io::stdout(), USAGE),
+        ["--help" | "-h"] => say(std::io::stdout(), USAGE),
         _ => {
             say(std::io::stderr(), USAGE);
             ExitCode::from(2)

@@ -18,8 +18,12 @@ use bench::{Bench, SIZE_BYTES};
 
 impl Bench {
     fn write(&self, device: &Path, more: &[&str]) -> Output {
+        self.write_image("web:1", device, more)
+    }
+
+    fn write_image(&self, image: &str, device: &Path, more: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_repave-agent"))
-            .args(["write", "--image", "web:1", "--bare"])
+            .args(["write", "--image", image, "--bare"])
             .args([Path::new("--source"), &self.path("library"), Path::new("--device"), device])
             .args(more)
             .output()
@@ -91,11 +95,13 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     check_refused(&bench.write(&device, &[]), "1048576 are free");
     assert!(fs::read(&device).unwrap().iter().all(|byte| *byte == 0x5a));
     let missing = bench.path("nowhere");
+    check_refused(&bench.write(&missing, &[]), "nowhere: open: ");
     check_refused(&bench.write(&missing, &[]), "No such file or directory");
     let device = bench.device();
     let key = SigningKey::from_seed(&[8; 32]).public().to_string();
     check_refused(&bench.write(&device, &["--image-key", &key]), "image signature refused");
-    check_refused(&bench.write(&device, &["--image", "web:2"]), "it has web:1");
+    check_refused(&bench.write_image("web:2", &device, &[]), "it has web:1");
+    check_refused(&bench.write(&device, &["--image", "web:2"]), "--image is given twice");
     assert!(fs::read(&device).unwrap().iter().all(|byte| *byte == 0x5a));
 }
 

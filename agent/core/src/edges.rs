@@ -11,7 +11,7 @@ use crate::watchdog::Stretch;
 
 /// A device that did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{device}: {operation} of {length_bytes} bytes at byte {offset_bytes}: {reason}")]
+#[error("{device}: {operation}{}: {reason}", extent(*length_bytes, *offset_bytes))]
 pub struct DeviceError {
     /// Which device, by the name that people use for it.
     pub device: String,
@@ -19,10 +19,17 @@ pub struct DeviceError {
     pub operation: &'static str,
     /// Where.
     pub offset_bytes: u64,
-    /// How much.
+    /// How much; nothing where the operation is the whole device's, as an open or a flush is.
     pub length_bytes: u64,
     /// The system's words.
     pub reason: String,
+}
+
+fn extent(length_bytes: u64, offset_bytes: u64) -> String {
+    match length_bytes {
+        0 => String::new(),
+        _ => format!(" of {length_bytes} bytes at byte {offset_bytes}"),
+    }
 }
 
 /// One whole disk.

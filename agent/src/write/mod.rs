@@ -53,8 +53,7 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
 fn write(options: &Options) -> Result<Report> {
     let progress = Progress::start(options);
     stop_on_interrupt()?;
-    let ca = options.ca.as_deref().map(std::fs::read).transpose().context("cannot read --ca")?;
-    let sources = Arc::new(Sources::new(ca.as_deref())?);
+    let sources = Arc::new(Sources::new(options.ca.as_deref())?);
     let mut link = LibraryLink(Arc::clone(&sources));
     let mut host = world::host();
     let image = find_image(options, &mut link, &mut host)?;
@@ -112,8 +111,10 @@ fn find_image(
     let manifest = match options.manifest {
         Some(manifest) => manifest,
         None => {
-            let bytes = link.file(source, "index.json", limits::LAYOUT_BYTES)?;
-            let layout = Layout::parse(&bytes).context("the library's index.json")?;
+            let bytes = link
+                .file(source, "index.json", limits::LAYOUT_BYTES)
+                .with_context(|| format!("no list of images at {source}"))?;
+            let layout = Layout::parse(&bytes).with_context(|| format!("{source}/index.json"))?;
             let found = layout.find(&options.name, options.version);
             found
                 .with_context(|| {

@@ -46,18 +46,21 @@ impl Options {
                 None => (word, None),
             };
             let mut value = || {
-                inline.or_else(|| words.next()).with_context(|| format!("{option} needs a value"))
+                // An option that follows is no value; one that begins so is given with `=`.
+                let next = || words.next().filter(|word| !word.starts_with("--"));
+                let value = inline.or_else(next).filter(|value| !value.is_empty());
+                value.with_context(|| format!("{option} needs a value"))
             };
             match option {
                 "--source" => sources.push(value()?.to_owned()),
-                "--image" => image = Some(value()?),
-                "--device" => device = Some(value()?.to_owned()),
+                "--image" => once(option, &mut image, value()?)?,
+                "--device" => once(option, &mut device, value()?)?,
                 "--image-key" => {
                     let text = value()?;
                     let key = text.parse().with_context(|| format!("{text:?} is no public key"))?;
                     image_key = Some(key);
                 }
-                "--ca" => ca = Some(value()?.to_owned()),
+                "--ca" => once(option, &mut ca, value()?)?,
                 "--bare" if inline.is_none() => bare = true,
                 "--no-read-back" if inline.is_none() => read_back = false,
                 "--json" if inline.is_none() => json = true,
@@ -67,6 +70,9 @@ impl Options {
         let (Some(image), Some(device), false) = (image, device, sources.is_empty()) else {
             bail!("--source, --image and --device are needed\n{USAGE}");
         };
+        for source in &sources {
+            check_source(source, ca.is_some())?;
+        }
         let (name_version, manifest) = match image.split_once('@') {
             Some((image, digest)) => {
                 let digest = digest.trim_start_matches("sha256:");
@@ -79,7 +85,27 @@ impl Options {
             .split_once(':')
             .with_context(|| format!("{image:?} has no version: give NAME:VERSION"))?;
         let (name, version) = (name.to_owned(), number(version)?);
+        let (device, ca) = (device.to_owned(), ca.map(str::to_owned));
         Ok(Self { sources, name, version, manifest, device, bare, read_back, json, image_key, ca })
+    }
+}
+
+/// Takes what may be given once: of two devices the wrong one might be overwritten.
+fn once<'a>(option: &str, place: &mut Option<&'a str>, value: &'a str) -> Result<()> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(before) => bail!("{option} is given twice: {before} and {value}"),
+    }
+}
+
+/// What has a scheme must be of a scheme that can be read; nobody vouches for https but a CA file.
+fn check_source(source: &str, has_ca: bool) -> Result<()> {
+    match source.split_once("://") {
+        Some(("https", _)) if !has_ca => {
+            bail!("{source} is https: give --ca FILE with the certificates that vouch for it")
+        }
+        Some(("http" | "https" | "file", _)) | None => Ok(()),
+        Some(_) => bail!("{source} is no source: give a folder, http://… or https://…"),
     }
 }
 
@@ -87,11 +113,12 @@ impl Options {
 mod tests {
     use super::Options;
 
-    const NEEDED: [&str; 5] =
-        ["--source", "http://mirror", "--image=web:7", "--device", "/dev/vdb"];
+    const NEEDED: [&str; 4] = ["--source", "http://mirror", "--device", "/dev/vdb"];
 
     fn parse(more: &[&str]) -> Result<Options, String> {
-        let words: Vec<&str> = NEEDED.iter().chain(more).copied().collect();
+        let image =
+            (!more.iter().any(|word| word.starts_with("--image"))).then_some("--image=web:7");
+        let words: Vec<&str> = NEEDED.iter().chain(&image).chain(more).copied().collect();
         Options::parse(&words).map_err(|error| format!("{error:#}"))
     }
 
@@ -106,6 +133,9 @@ mod tests {
         let digest = "ab".repeat(32);
         let image = format!("--image=web:7@sha256:{digest}");
         assert_eq!(parse(&[&image]).unwrap().manifest.unwrap().to_string(), digest);
+        let options =
+            parse(&["--source=https://mirror", "--source=lib", "--ca", "ca.pem"]).unwrap();
+        assert_eq!(options.sources[1..], ["https://mirror", "lib"]);
     }
 
     #[test]
@@ -114,11 +144,17 @@ mod tests {
             (&["--sauce", "x"][..], "\"--sauce\" is no option"),
             (&["--json=yes"], "\"--json=yes\" is no option"),
             (&["--ca"], "--ca needs a value"),
+            (&["--ca", "--json"], "--ca needs a value"),
+            (&["--source="], "--source needs a value"),
+            (&["--device", "/dev/vdc"], "--device is given twice: /dev/vdb and /dev/vdc"),
+            (&["--image=web:1", "--image=web:2"], "--image is given twice"),
+            (&["--source", "https://mirror"], "https://mirror is https: give --ca FILE"),
+            (&["--source", "ftp://mirror"], "ftp://mirror is no source"),
             (&["--image", "web"], "give NAME:VERSION"),
             (&["--image", "web:0"], "versions begin with 1"),
             (&["--image", "web:new"], "\"new\" is no version"),
             (&["--image", "web:1@sha256:12"], "\"12\" is no SHA-256"),
-            (&["--image-key", "12"], "\"12\" is no public key"),
+            (&["--image=web:1", "--image-key", "12"], "\"12\" is no public key"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(part), "{error:?}, not {part:?}");

@@ -22,10 +22,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// With the CA certificates of https sources, if there are such.
-    pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self> {
-        let client = match ca_pem {
-            Some(pem) => Client::new(pem, Timeouts::default()).context("--ca")?,
+    /// With the file of the CA certificates of https sources, if there are such.
+    pub(super) fn new(ca: Option<&str>) -> Result<Self> {
+        let client = match ca {
+            Some(path) => std::fs::read(path)
+                .map_err(anyhow::Error::from)
+                .and_then(|pem| Ok(Client::new(&pem, Timeouts::default())?))
+                .with_context(|| format!("--ca {path}"))?,
             None => Client::plain(Timeouts::default()),
         };
         Ok(Self { client, fetched_bytes: AtomicU64::new(0) })
