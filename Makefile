@@ -22,7 +22,7 @@ FUZZ_TARGETS ?= $(sort $(notdir $(wildcard tests/fuzz/corpus/*)))
 FUZZ_SECONDS ?= 600
 
 .PHONY: help deps image repave targets size demo check sim sim-exhaustive sim-replay sim-mutants test test-full torture fuzz \
-	openapi bench bench-balance bench-controller fmt clean
+	openapi bench bench-format bench-balance bench-controller fmt clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -100,6 +100,9 @@ openapi: ## Write docs/openapi.json anew, from the API's handlers
 bench: image ## How fast images are written, beside other tools; table and build/bench/report.json
 	agent/benches/transfer/deps.sh
 	cargo bench --locked -p repave-agent --bench transfer -- $(BENCH)
+
+bench-format: ## What chunk size, level, digest and packs cost, of IMAGES= or cached ones; build/bench/format.json
+	cargo bench --locked -p repave-image-codec --bench format -- $(IMAGES)
 
 bench-balance: ## How long one round of balancing takes for 100,000 servers
 	cargo bench --locked -p repave-controller --bench balance
