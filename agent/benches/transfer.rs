@@ -16,6 +16,8 @@ mod report;
 mod run;
 #[path = "transfer/server.rs"]
 mod server;
+#[path = "transfer/sparse.rs"]
+mod sparse;
 
 use std::path::PathBuf;
 
@@ -82,6 +84,7 @@ fn main() -> Result<()> {
     let server = Server::start(made.folder())?;
     let device = Device::new(made.folder(), made.device_bytes())?;
     let mut report = Report::new(&made)?;
+    let build = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../build");
     for case in CASES {
         if !names.is_empty() && !names.iter().any(|name| *name == case.name) {
             continue;
@@ -107,6 +110,10 @@ fn main() -> Result<()> {
         }
         report.add(case.name, Figures::median(figures));
     }
+    if names.iter().any(|name| *name == sparse::NAME) {
+        let figures = sparse::measure(made.folder(), &server, &build.join("repave-agent"))?;
+        report.add(sparse::NAME, Some(figures));
+    }
     report.print();
-    report.write(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../build/bench/report.json"))
+    report.write(&build.join("bench/report.json"))
 }

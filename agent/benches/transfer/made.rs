@@ -24,7 +24,8 @@ const FILES_BYTES: u64 = 1350 << 20;
 /// An upgrade replaces every so manieth file.
 const UPGRADED: usize = 100;
 
-const BOOT: &str = r#"{ "server_type": "bench", "reports": "none", "settings": null,
+/// What all images are started by.
+pub(crate) const BOOT: &str = r#"{ "server_type": "bench", "reports": "none", "settings": null,
     "boot": { "partition": "root", "efi_path": null, "options": "",
     "kexec": { "partition": "root", "kernel": "/boot/vmlinuz", "initrd": null, "options": "" } } }"#;
 
@@ -154,7 +155,8 @@ fn once(folder: &Path, name: &str, work: impl FnOnce() -> Result<()>) -> Result<
     Ok(fs::write(done, b"")?)
 }
 
-fn shell(folder: &Path, script: &str) -> Result<()> {
+/// Runs a script in `folder`.
+pub(crate) fn shell(folder: &Path, script: &str) -> Result<()> {
     let script = format!("set -euo pipefail; PATH=$PATH:/sbin:/usr/sbin; {script}");
     let status = Command::new("bash").args(["-c", &script]).current_dir(folder).status()?;
     ensure!(status.success(), "{script}: {status}");

@@ -77,7 +77,7 @@ impl Report {
     fn bars(&self) -> Vec<Bar> {
         let wall = |name| self.cases.get(name).map(|case: &Figures| case.wall_s);
         let fetched = |name| self.cases.get(name).map(|case: &Figures| case.fetched_bytes as f64);
-        let peaks = ["fresh", "fresh+read-back", "upgrade", "rebuilt", "same", "disk"];
+        let peaks = ["fresh", "fresh+read-back", "upgrade", "rebuilt", "same", "disk", "sparse-2t"];
         let peaks = peaks.iter().filter_map(|name| self.cases.get(name));
         let peak = peaks.map(|case| case.peak_rss_bytes as f64).max_by(f64::total_cmp);
         let cpu = self.cases.get("fresh").map(|case| case.cpu_s);
