@@ -3,8 +3,8 @@
 //! first, since it frees buffers. Writes that lie behind one another are handed out together, too,
 //! and wait for each other where the device likes to be written more at a time than one chunk.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::collections::VecDeque;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use repave_core::edges::{Job, Work};
@@ -37,7 +37,7 @@ pub(super) struct Queue {
 struct State {
     fetches: VecDeque<Job>,
     /// By their place on the disk.
-    writes: BTreeMap<u64, Job>,
+    writes: Vec<Job>,
     others: VecDeque<Job>,
     runs: usize,
     is_closed: bool,
@@ -52,10 +52,10 @@ impl Queue {
         let mut state = self.lock();
         match job.work {
             Work::Fetch { .. } => state.fetches.push_back(job),
-            Work::Write { offset_bytes, first_block_last: false, .. } => {
-                if let Some(other) = state.writes.insert(offset_bytes, job) {
-                    state.others.push_back(other);
-                }
+            Work::Write { first_block_last: false, .. } => {
+                let start = extent(&job.work).start;
+                let place = state.writes.partition_point(|other| extent(&other.work).start < start);
+                state.writes.insert(place, job);
             }
             _ => state.others.push_back(job),
         }
@@ -86,10 +86,10 @@ impl Queue {
         }
     }
 
-    /// A run has ended.
+    /// A run has ended; writes that waited for what it might bring need wait no longer.
     pub(super) fn ran(&self) {
         self.lock().runs -= 1;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Nobody is given anything any more.
@@ -110,31 +110,31 @@ impl State {
     fn take_writes(&mut self, enough: &RangeInclusive<u64>) -> Option<Vec<Job>> {
         let may_come = self.runs > 0 || !self.fetches.is_empty();
         let least_bytes = if may_come { *enough.start().max(&1) } else { 1 };
-        let mut group = 0..0;
-        for (offset_bytes, job) in &self.writes {
-            let end_bytes = offset_bytes + length_bytes(&job.work);
-            let joins = *offset_bytes == group.end && end_bytes - group.start <= *enough.end();
+        let (mut group, mut from, mut to) = (0..0, 0, 0);
+        for (place, job) in self.writes.iter().enumerate() {
+            let next = extent(&job.work);
+            let joins = next.start == group.end && next.end - group.start <= *enough.end();
             if joins {
-                group.end = end_bytes;
+                group.end = next.end;
             } else if group.end - group.start >= least_bytes {
                 break;
             } else {
-                group = *offset_bytes..end_bytes;
+                (group, from) = (next, place);
             }
+            to = place + 1;
         }
-        if group.end - group.start < least_bytes {
-            return None;
-        }
-        let mut taken = self.writes.split_off(&group.start);
-        self.writes.append(&mut taken.split_off(&group.end));
-        Some(taken.into_values().collect())
+        let is_enough = group.end - group.start >= least_bytes;
+        is_enough.then(|| self.writes.drain(from..to).collect())
     }
 }
 
-const fn length_bytes(work: &Work) -> u64 {
-    match work {
-        Work::Write { length_bytes, .. } => *length_bytes as u64,
-        _ => 0,
+/// Where a write goes.
+const fn extent(work: &Work) -> Range<u64> {
+    match *work {
+        Work::Write { offset_bytes, length_bytes, .. } => {
+            offset_bytes..offset_bytes.saturating_add(length_bytes as u64)
+        }
+        _ => 0..0,
     }
 }
 
@@ -271,6 +271,6 @@ mod tests {
         check_writes(&[0, 1024, 1536], false, &[&[0], &[1, 2]]);
         check_writes(&[0, 512, 1024, 1536, 2048], true, &[&[0, 1, 2, 3]]);
         check_writes(&[0, 512, 1024, 1536, 2048], false, &[&[0, 1, 2, 3], &[4]]);
-        check_writes(&[0, 0], false, &[&[1]]);
+        check_writes(&[0, 0], false, &[&[1], &[0]]);
     }
 }
