@@ -100,13 +100,33 @@ fn main() -> Result<()> {
     let made = Made::new(&PathBuf::from(home).join(".cache/repave/bench"))?;
     made.warm()?;
     let server = Server::start(made.folder())?;
-    let device = Device::new(made.folder(), made.device_bytes())?;
     let mut report = Report::new(&made)?;
     let build = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../build");
-    for case in CASES {
-        if !names.is_empty() && !names.iter().any(|name| *name == case.name) {
-            continue;
-        }
+    let is_named = |case: &str| names.iter().any(|name| *name == case);
+    if names.is_empty() || is_named(sparse::NAME) {
+        let figures = sparse::measure(made.folder(), &server, &build.join("repave-agent"))?;
+        report.add(sparse::NAME, Some(figures));
+    }
+    let cases = CASES.iter().filter(|case| names.is_empty() || is_named(case.name));
+    measure(cases, runs, &made, &server, &mut report)?;
+    report.print();
+    report.write(&build.join("bench/report.json"))
+}
+
+/// Measures cases on one device, which there is only if there are cases.
+fn measure<'a>(
+    cases: impl Iterator<Item = &'a Case>,
+    runs: usize,
+    made: &Made,
+    server: &Server,
+    report: &mut Report,
+) -> Result<()> {
+    let mut cases = cases.peekable();
+    if cases.peek().is_none() {
+        return Ok(());
+    }
+    let device = Device::new(made.folder(), made.device_bytes())?;
+    for case in cases {
         let mut figures = Vec::new();
         for _ in 0..runs {
             match case.before {
@@ -115,7 +135,7 @@ fn main() -> Result<()> {
             }
             device.drop_caches()?;
             let fetched = server.served_bytes();
-            match run::measure(&case.tool, &made, &device, &server) {
+            match run::measure(&case.tool, made, &device, server) {
                 Ok(mut run) => {
                     run.fetched_bytes = server.served_bytes() - fetched;
                     figures.push(run);
@@ -128,10 +148,5 @@ fn main() -> Result<()> {
         }
         report.add(case.name, Figures::median(figures));
     }
-    if names.iter().any(|name| *name == sparse::NAME) {
-        let figures = sparse::measure(made.folder(), &server, &build.join("repave-agent"))?;
-        report.add(sparse::NAME, Some(figures));
-    }
-    report.print();
-    report.write(&build.join("bench/report.json"))
+    Ok(())
 }
