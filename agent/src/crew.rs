@@ -213,7 +213,7 @@ mod tests {
         ) -> Result<(), LinkError> {
             assert!(!url.starts_with("http://panics/"), "the mirror bites");
             let start = offset_bytes as usize;
-            let error = || LinkError { peer: url.into(), reason: "past the end".into() };
+            let error = || LinkError::trouble(url, "past the end".into());
             into.copy_from_slice(self.0.get(start..start + into.len()).ok_or_else(error)?);
             Ok(())
         }

@@ -41,7 +41,7 @@ pub trait Http: Send + Sync {
     fn blob(&self, source: &str, blob: &Sha256, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
         self.get(&blob_url(source, blob), limit_bytes)
     }
-    /// Gets `length_bytes` of a blob from a source.
+    /// Gets `length_bytes` of a blob from a source, as [`Http::blob`] does.
     fn blob_range(
         &self,
         source: &str,
@@ -116,7 +116,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 fn link_error(HttpError { url, fault }: HttpError) -> LinkError {
-    LinkError { peer: url, reason: fault.to_string() }
+    let reason = fault.to_string();
+    match fault.is_lie() {
+        true => LinkError::lie(&url, reason),
+        false => LinkError::trouble(&url, reason),
+    }
 }
 
 /// Where a source serves a blob.

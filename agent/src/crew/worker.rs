@@ -108,7 +108,6 @@ impl Worker {
             return Ok(());
         };
         let url = blob_url(source, pack);
-        let fault = |reason| WorkError::Source(LinkError { peer: url.clone(), reason });
         let most = self.shared.stored_most_bytes;
         let mut lengths = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -116,7 +115,7 @@ impl Worker {
             if stored_bytes as usize > most {
                 let reason =
                     format!("a frame of {stored_bytes} bytes; a chunk's has at most {most}");
-                return Err(fault(reason));
+                return Err(WorkError::Source(LinkError::trouble(&url, reason)));
             }
             lengths.push(stored_bytes as usize);
         }
@@ -136,7 +135,7 @@ impl Worker {
         };
         self.inflate(frame, &mut buffer[..length_bytes]).map_err(|reason| {
             let reason = format!("frame at byte {offset_bytes} {reason}");
-            WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+            WorkError::Source(LinkError::lie(&blob_url(source, pack), reason))
         })
     }
 
@@ -206,7 +205,7 @@ impl Worker {
         let reason = format!("the worker panicked: {}", panic_text(panic));
         match work {
             Work::Fetch { source, pack, .. } => {
-                WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+                WorkError::Source(LinkError::trouble(&blob_url(source, pack), reason))
             }
             _ => {
                 let (operation, offset_bytes, length_bytes) = extent(work);

@@ -133,7 +133,8 @@ impl Client {
         into: &mut [u8],
     ) -> Result<(), HttpError> {
         self.read_range(url, offset_bytes, into.len() as u64, &mut |body, limit| {
-            answer::fill(body, into, limit)
+            answer::fill(body, into, limit)?;
+            answer::expect_end(body, into.len() as u64, limit)
         })
     }
 
@@ -149,7 +150,7 @@ impl Client {
         let length_bytes = lengths.iter().map(|length| *length as u64).sum();
         let mut piece = vec![0; lengths.iter().copied().max().unwrap_or(0)];
         self.read_range(url, offset_bytes, length_bytes, &mut |body, limit| {
-            for length in lengths {
+            for (number, length) in lengths.iter().enumerate() {
                 answer::fill(body, &mut piece[..*length], limit)?;
                 each(&piece[..*length]);
             }
@@ -166,6 +167,10 @@ impl Client {
         take: &mut dyn FnMut(&mut dyn Read, Duration) -> Result<(), Fault>,
     ) -> Result<(), HttpError> {
         if length_bytes == 0 {
+                // The last piece is good only if it is the last.
+                if number + 1 == lengths.len() {
+                    answer::expect_end(body, length_bytes, limit)?;
+                }
             return Ok(());
         }
         let mut exchange = || {
@@ -175,8 +180,7 @@ impl Client {
             let response = self.send_get(url, Some(range), limit)?;
             let expected = Expected::Range { first: offset_bytes, last };
             let mut reader = reader(response, expected, limit)?;
-            take(&mut reader, limit)?;
-            answer::expect_end(&mut reader, length_bytes, limit)
+            take(&mut reader, limit)
         };
         exchange().map_err(|fault| HttpError::new(url, fault))
     }

@@ -48,7 +48,7 @@ fn path_of(url: &str) -> Option<&str> {
 }
 
 fn fail(path: &str, error: &std::io::Error) -> LinkError {
-    LinkError { peer: path.into(), reason: error.to_string() }
+    LinkError::trouble(path, error.to_string())
 }
 
 impl Http for Sources {
@@ -66,7 +66,7 @@ impl Http for Sources {
                 file.read_to_end(&mut bytes).map_err(|error| fail(path, &error))?;
                 if bytes.len() > limit_bytes {
                     let reason = format!("longer than {limit_bytes} bytes");
-                    return Err(LinkError { peer: path.into(), reason });
+                    return Err(LinkError::lie(path, reason));
                 }
                 bytes
             }
@@ -109,7 +109,7 @@ impl Http for Sources {
 }
 
 fn no_controller(peer: &str) -> LinkError {
-    LinkError { peer: peer.into(), reason: "there is no controller here".into() }
+    LinkError::trouble(peer, "there is no controller here".into())
 }
 
 /// A link without a controller at its end.
