@@ -119,8 +119,14 @@ impl Worker {
             }
             lengths.push(stored_bytes as usize);
         }
-        self.pause(*pause_ms);
+        self.pause(Duration::from_millis(*pause_ms));
         let http = Arc::clone(&self.shared.http);
+        // Booked after the pause, so that others go meanwhile; waited for before the request, so that
+        // the source is not blamed for it.
+        self.pause(http.book(source, lengths.iter().map(|length| *length as u64).sum()));
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(WorkError::Source(LinkError::trouble(&url, "nobody waits for it".into())));
+        }
         http.get_pieces(&url, *offset_bytes, &lengths, &mut |frame| each(self, frame))
             .map_err(WorkError::Source)
     }
@@ -189,8 +195,8 @@ impl Worker {
     }
 
     /// Waits, but not for what nobody will reap: stopping unparks the thread.
-    fn pause(&self, pause_ms: u64) {
-        let until = Instant::now() + Duration::from_millis(pause_ms);
+    fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
         while !self.shared.stopping.load(Ordering::Acquire) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -55,7 +55,7 @@ fn write(options: &Options) -> Result<Report> {
     let progress = Progress::start(options);
     stop_on_interrupt()?;
     let ca = options.ca.as_deref().map(std::fs::read).transpose().context("cannot read --ca")?;
-    let sources = Arc::new(Sources::new(ca.as_deref())?);
+    let sources = Arc::new(Sources::new(ca.as_deref(), options.limit_rate)?);
     let mut link = LibraryLink(Arc::clone(&sources));
     let mut host = world::host();
     let mut mirrors = Mirrors::new(&options.sources);

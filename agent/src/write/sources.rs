@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,13 +23,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// With the CA certificates of https sources, if there are such.
-    pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self> {
+    /// With the CA certificates of https sources, if there are such, and a limit for each source.
+    pub(super) fn new(ca_pem: Option<&[u8]>, bytes_per_s: Option<NonZeroU64>) -> Result<Self> {
         let client = match ca_pem {
             Some(pem) => Client::new(pem, Timeouts::default()).context("--ca")?,
             None => Client::plain(Timeouts::default()),
         };
-        Ok(Self { client, fetched_bytes: AtomicU64::new(0) })
+        Ok(Self { client: client.limited(bytes_per_s), fetched_bytes: AtomicU64::new(0) })
     }
 
     /// Bytes of bodies received or read so far.
@@ -101,6 +102,10 @@ impl Http for Sources {
             each(piece);
         };
         Http::get_pieces(&self.client, url, offset_bytes, lengths, counted)
+    }
+
+    fn book(&self, source: &str, bytes: u64) -> Duration {
+        self.client.book(source, bytes)
     }
 
     fn trust_ca(&self, _: &str) -> Result<(), BadCa> {
