@@ -31,7 +31,7 @@ use server::Server;
 const RUNS: usize = 5;
 
 /// Who is measured on what is there before: noise, the old version, or the same image.
-const CASES: [Case; 14] = [
+const CASES: [Case; 19] = [
     Case { name: "fresh", tool: Tool::Repave { image: "bench:1", read_back: false }, before: "" },
     Case {
         name: "fresh+read-back",
@@ -51,6 +51,23 @@ const CASES: [Case; 14] = [
     Case { name: "same", tool: Tool::Repave { image: "bench:1", read_back: true }, before: "old" },
     Case { name: "disk", tool: Tool::Repave { image: "disk:1", read_back: false }, before: "" },
     Case { name: "raw limit", tool: Tool::RawLimit, before: "" },
+    Case { name: "fio, 4 threads", tool: Tool::Fio { threads: 4, uring_depth: None }, before: "" },
+    Case { name: "fio, 8 threads", tool: Tool::Fio { threads: 8, uring_depth: None }, before: "" },
+    Case {
+        name: "fio, io_uring, 4 deep",
+        tool: Tool::Fio { threads: 1, uring_depth: Some(4) },
+        before: "",
+    },
+    Case {
+        name: "fio, io_uring, 8 deep",
+        tool: Tool::Fio { threads: 1, uring_depth: Some(8) },
+        before: "",
+    },
+    Case {
+        name: "fio, io_uring, 32 deep",
+        tool: Tool::Fio { threads: 1, uring_depth: Some(32) },
+        before: "",
+    },
     Case { name: "read+hash limit", tool: Tool::ReadLimit, before: "old" },
     Case { name: "curl|zstd|dd", tool: Tool::Curl, before: "" },
     Case { name: "bmaptool", tool: Tool::Bmaptool, before: "" },
@@ -79,6 +96,7 @@ fn main() -> Result<()> {
     let names: Vec<&String> = words.iter().filter(|word| word.parse::<usize>().is_err()).collect();
     let home = std::env::var_os("HOME").context("HOME is not set")?;
     let made = Made::new(&PathBuf::from(home).join(".cache/repave/bench"))?;
+    made.warm()?;
     let server = Server::start(made.folder())?;
     let device = Device::new(made.folder(), made.device_bytes())?;
     let mut report = Report::new(&made)?;
@@ -92,7 +110,7 @@ fn main() -> Result<()> {
                 "" => device.fill_with_noise()?,
                 raw => device.fill_with(&made.raw(raw))?,
             }
-            device::drop_caches()?;
+            device.drop_caches()?;
             let fetched = server.served_bytes();
             match run::measure(&case.tool, &made, &device, &server) {
                 Ok(mut run) => {

@@ -6,6 +6,7 @@ mod queue;
 mod worker;
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -78,6 +79,13 @@ fn pool_size(cpus: usize, available_bytes: u64, chunk_bytes: usize) -> (usize, u
     (threads.min(slots), slots)
 }
 
+/// How much is written at a time where chunks lie behind one another: no less than the device likes,
+/// as long as half of the buffers hold that, and no more than a run brings.
+fn write_bytes(optimal_bytes: u32, slots: usize, chunk_bytes: u64) -> RangeInclusive<u64> {
+    let least = u64::from(optimal_bytes).min((slots as u64 / 2).max(1) * chunk_bytes);
+    least..=least.max(RUN_CHUNKS as u64 * chunk_bytes)
+}
+
 /// Memory that can be had without swapping (proc(5), `MemAvailable`).
 fn available_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -110,10 +118,11 @@ impl ThreadWorkers {
             stored_most_bytes: zstd::zstd_safe::compress_bound(chunk_bytes),
             stopping: AtomicBool::new(false),
         });
+        let write_bytes = write_bytes(shared.file.optimal_bytes(), slots, chunk_bytes as u64);
         let (done, completions) = mpsc::channel();
         // Half of the threads stay free of fetching: a run takes its thread for long, and one thread
         // alone would write more slowly than the disk.
-        let queue = Arc::new(Queue::new((threads / 2).max(1)));
+        let queue = Arc::new(Queue::new((threads / 2).max(1), write_bytes));
         // From here on a failure drops `workers`, which ends the threads that did start.
         let mut workers = Self {
             slots,
@@ -187,7 +196,7 @@ mod tests {
     };
     use repave_protocol::Sha256;
 
-    use super::{SLOTS_LEAST, ThreadCrew, pool_size};
+    use super::{SLOTS_LEAST, ThreadCrew, pool_size, write_bytes};
     use crate::disk::OpenDisk;
     use crate::http::Http;
 
@@ -336,6 +345,38 @@ mod tests {
         for (completion, plain) in seen.iter().zip(&plains) {
             assert_eq!(completion.outcome, Ok(Seen::Fetched { sha256: Sha256::of(plain) }));
         }
+        // Then they are written as neighbours; the last one would be more than its buffer holds.
+        let first = 2;
+        for slot in 0..6 {
+            let length_bytes = if slot == 5 { CHUNK_BYTES + 512 } else { CHUNK_BYTES };
+            let work = write((first + slot) * CHUNK_BYTES, length_bytes);
+            world.workers.submit(Job { slot: Slot(slot), work });
+        }
+        for _ in 0..6 {
+            let Completion { slot, outcome } = world.workers.reap();
+            match outcome {
+                Ok(seen) => assert_eq!((seen, slot.0 < 5), (Seen::Wrote, true)),
+                Err(WorkError::Device(error)) => {
+                    assert_eq!((error.length_bytes, slot.0), (CHUNK_BYTES as u64 + 512, 5))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        for (slot, plain) in plains.iter().enumerate().take(5) {
+            let crc32 = crc32fast::hash(plain);
+            let seen = world.perform(slot, read((first + slot) * CHUNK_BYTES, Look::Crc32));
+            assert_eq!(seen, Ok(Seen::Crc32(crc32)));
+        }
+    }
+
+    #[test]
+    fn as_much_is_written_at_a_time_as_the_device_likes() {
+        const KIB: u64 = 1024;
+        assert_eq!(write_bytes(0, 64, 256 * KIB), 0..=2048 * KIB);
+        assert_eq!(write_bytes(512 * 1024, 64, 256 * KIB), 512 * KIB..=2048 * KIB);
+        assert_eq!(write_bytes(3 << 20, 64, 256 * KIB), 3072 * KIB..=3072 * KIB);
+        assert_eq!(write_bytes(u32::MAX, 8, 256 * KIB), 1024 * KIB..=2048 * KIB);
+        assert_eq!(write_bytes(u32::MAX, 1, 256 * KIB), 256 * KIB..=2048 * KIB);
     }
 
     /// Makes chunks 1 to 5 zero, more than a buffer holds; says how much was written.

@@ -4,7 +4,7 @@
 //! disk. What the bytes mean is not known here.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -28,6 +28,7 @@ pub(crate) struct DirectFile {
     file: File,
     is_block_device: bool,
     block_bytes: u32,
+    optimal_bytes: u32,
     size_bytes: u64,
 }
 
@@ -74,12 +75,13 @@ impl DirectFile {
             direct => direct?,
         };
         let is_block_device = file.metadata()?.file_type().is_block_device();
-        let block_bytes = match is_block_device {
-            true => repave_sys::logical_block_bytes(&file)?,
-            false => FILE_BLOCK_BYTES,
+        let (block_bytes, optimal_bytes) = match is_block_device {
+            true => (repave_sys::logical_block_bytes(&file)?, repave_sys::optimal_bytes(&file)?),
+            false => (FILE_BLOCK_BYTES, 0),
         };
         let size_bytes = repave_sys::size_bytes(&file)?;
-        Ok(Self { name: name.into(), file, is_block_device, block_bytes, size_bytes })
+        let name = name.into();
+        Ok(Self { name, file, is_block_device, block_bytes, optimal_bytes, size_bytes })
     }
 
     pub(crate) fn is_block_device(&self) -> bool {
@@ -88,6 +90,11 @@ impl DirectFile {
 
     pub(crate) fn block_bytes(&self) -> u32 {
         self.block_bytes
+    }
+
+    /// What the device likes to be written at least at a time; 0 if it does not mind.
+    pub(crate) fn optimal_bytes(&self) -> u32 {
+        self.optimal_bytes
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
@@ -126,6 +133,13 @@ impl DirectFile {
             offset_bytes += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Writes aligned pieces that lie behind one another with one call, and says whether all of them
+    /// were. Why not, [`DirectFile::write`] says of each.
+    pub(crate) fn write_together(&self, offset_bytes: u64, pieces: &[IoSlice<'_>]) -> bool {
+        let length_bytes = pieces.iter().map(|piece| piece.len()).sum();
+        rustix::io::pwritev(&self.file, pieces, offset_bytes) == Ok(length_bytes)
     }
 
     /// Makes a range zero without moving zeroes, where the device or the file system can; says

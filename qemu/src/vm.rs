@@ -29,6 +29,8 @@ use crate::trunk::Port;
 
 /// QEMU's program, of Debian's package `qemu-system-x86`.
 const QEMU: &str = "qemu-system-x86_64";
+/// Why a reset happened that [`Running::reset`] asked for (QMP's `ShutdownCause`).
+const RESET_BY_US: &str = "host-qmp-system-reset";
 
 /// Why a machine could not be built or driven.
 #[derive(Debug, thiserror::Error)]
@@ -211,12 +213,14 @@ impl Running {
         &self.qmp
     }
 
-    /// The reset button: no guest is asked.
+    /// The reset button: no guest is asked. Comes back once the machine was reset.
     ///
     /// # Errors
-    /// QEMU is gone.
+    /// QEMU is gone, or does not reset the machine.
     pub fn reset(&self) -> Result<(), VmError> {
         self.qmp.execute("system_reset", &json!({}))?;
+        // Resets of the guest's own may stand in line before ours.
+        while self.qmp.wait_event("RESET", HANG_GUARD)?["data"]["reason"] != RESET_BY_US {}
         Ok(())
     }
 

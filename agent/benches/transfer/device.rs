@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use repave_sys::AlignedBuffer;
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags, fadvise};
 
 /// One request.
 pub(crate) const PIECE_BYTES: usize = 256 * 1024;
@@ -39,6 +39,10 @@ impl Device {
 
     pub(crate) fn node(&self) -> &Path {
         &self.node
+    }
+
+    pub(crate) const fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// No block of it is zero afterwards.
@@ -88,6 +92,16 @@ impl Device {
         })
     }
 
+    /// Nothing of it is in memory any more. What the server serves stays there: it stands for another
+    /// machine, whose disk is not the one that is measured.
+    pub(crate) fn drop_caches(&self) -> Result<()> {
+        rustix::fs::sync();
+        for path in [&self.node, &self.file] {
+            fadvise(File::open(path)?, 0, None, Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+
     fn open(&self) -> Result<File> {
         let mut options = File::options();
         options.read(true).write(true).custom_flags(OFlags::DIRECT.bits() as i32);
@@ -100,10 +114,4 @@ impl Drop for Device {
         let _ = Command::new("losetup").arg("--detach").arg(&self.node).status();
         let _ = fs::remove_file(&self.file);
     }
-}
-
-/// What was read or written is not in memory any more.
-pub(crate) fn drop_caches() -> Result<()> {
-    rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches needs root")
 }

@@ -3,11 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use repave_protocol::Sha256;
 use repave_sys::AlignedBuffer;
 use rustix::time::{ClockId, clock_gettime};
@@ -41,6 +42,31 @@ pub(crate) fn raw(made: &Made, device: &Device) -> Result<Figures> {
             file.write_all_at(bytes, piece * PIECE_BYTES as u64)
         })
     })
+}
+
+/// The whole device written by fio(1): by threads that wait for each write, or through io_uring with
+/// so many under way in each thread. Its own start is not counted.
+pub(crate) fn fio(device: &Device, threads: usize, uring_depth: Option<usize>) -> Result<Figures> {
+    let part_bytes = device.size_bytes() / threads as u64 / PIECE_BYTES as u64 * PIECE_BYTES as u64;
+    let engine = match uring_depth {
+        Some(depth) => format!("--ioengine=io_uring --iodepth={depth}"),
+        None => "--ioengine=psync".into(),
+    };
+    let node = device.node().display();
+    let line = format!(
+        "--name=write --filename={node} --rw=write --direct=1 --bs={PIECE_BYTES} {engine} --thread \
+         --numjobs={threads} --size={part_bytes} --offset_increment={part_bytes} --group_reporting \
+         --output-format=json"
+    );
+    let output = Command::new("fio").args(line.split_ascii_whitespace()).output()?;
+    ensure!(output.status.success(), "fio: {}", String::from_utf8_lossy(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let job = &told["jobs"][0];
+    let number = |value: &serde_json::Value| value.as_f64().context("fio told no number");
+    let wall_s = number(&job["write"]["runtime"])? / 1e3;
+    let cpu_percent = number(&job["usr_cpu"])? + number(&job["sys_cpu"])?;
+    let cpu_s = cpu_percent / 100.0 * wall_s * threads as f64;
+    Ok(Figures { wall_s, cpu_s, runs: 1, ..Figures::default() })
 }
 
 /// The device read once at depth, then its bytes that are not zero hashed on all processors; the
@@ -98,7 +124,7 @@ pub(crate) fn hash_cpu_s(made: &Made) -> Result<f64> {
 
 /// Processor time of `zstd -d` of the whole image.
 pub(crate) fn zstd_cpu_s(made: &Made) -> Result<f64> {
-    let text = std::process::Command::new("/usr/bin/time")
+    let text = Command::new("/usr/bin/time")
         .args(["-f", "%U %S", "zstd", "-dcq"])
         .arg(made.folder().join("old.raw.zst"))
         .stdout(fs::File::create("/dev/null")?)

@@ -78,6 +78,12 @@ impl Made {
         Ok(made)
     }
 
+    /// Reads once whatever a server has to serve.
+    pub(crate) fn warm(&self) -> Result<()> {
+        let script = "find . -type f ! -name '*.raw' ! -path './tree/*' ! -path './tools/*' -exec cat {} + > /dev/null";
+        shell(&self.folder, script)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -26,6 +26,11 @@ pub(crate) enum Tool {
     },
     /// The same bytes from memory.
     RawLimit,
+    /// As many bytes by fio(1), which knows threads and io_uring: what the one has over the other.
+    Fio {
+        threads: usize,
+        uring_depth: Option<usize>,
+    },
     /// The device read once, its bytes that are not zero hashed.
     ReadLimit,
 }
@@ -99,6 +104,7 @@ pub(crate) fn measure(
             format!("casync extract --store={store} {seed} {index} {node}")
         }
         Tool::RawLimit => return limits::raw(made, device),
+        Tool::Fio { threads, uring_depth } => return limits::fio(device, *threads, *uring_depth),
         Tool::ReadLimit => return limits::read_and_hash(made, device),
     };
     timed(&script, made.folder())

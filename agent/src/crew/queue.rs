@@ -1,8 +1,10 @@
 //! The jobs that wait for a thread. Fetches of frames that lie behind one another in a pack are
 //! handed out together, as one run, so that one request brings them all; everything else goes
-//! first, since it frees buffers. What a job does is not known here.
+//! first, since it frees buffers. Writes that lie behind one another are handed out together, too,
+//! and wait for each other where the device likes to be written more at a time than one chunk.
 
 use std::collections::VecDeque;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use repave_core::edges::{Job, Work};
@@ -15,6 +17,8 @@ pub(super) const RUN_CHUNKS: usize = 8;
 pub(super) enum Taken {
     /// One job that is no fetch.
     One(Job),
+    /// Writes that lie behind one another on the disk.
+    Writes(Vec<Job>),
     /// Fetches from one source that one request covers. To be followed by [`Queue::ran`].
     Run(Vec<Job>),
 }
@@ -25,25 +29,34 @@ pub(super) struct Queue {
     changed: Condvar,
     /// Most runs at a time: some thread has to write what they bring.
     runs_most: usize,
+    /// How much is written at a time where it can be joined: what the device likes at least, and most.
+    write_bytes: RangeInclusive<u64>,
 }
 
 #[derive(Default)]
 struct State {
     fetches: VecDeque<Job>,
+    /// By their place on the disk.
+    writes: Vec<Job>,
     others: VecDeque<Job>,
     runs: usize,
     is_closed: bool,
 }
 
 impl Queue {
-    pub(super) fn new(runs_most: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), runs_most }
+    pub(super) fn new(runs_most: usize, write_bytes: RangeInclusive<u64>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), runs_most, write_bytes }
     }
 
     pub(super) fn push(&self, job: Job) {
         let mut state = self.lock();
         match job.work {
             Work::Fetch { .. } => state.fetches.push_back(job),
+            Work::Write { first_block_last: false, .. } => {
+                let start = extent(&job.work).start;
+                let place = state.writes.partition_point(|other| extent(&other.work).start < start);
+                state.writes.insert(place, job);
+            }
             _ => state.others.push_back(job),
         }
         drop(state);
@@ -60,6 +73,9 @@ impl Queue {
             if let Some(job) = state.others.pop_front() {
                 return Some(Taken::One(job));
             }
+            if let Some(writes) = state.take_writes(&self.write_bytes) {
+                return Some(Taken::Writes(writes));
+            }
             if state.runs < self.runs_most
                 && let Some(first) = state.fetches.pop_front()
             {
@@ -70,10 +86,10 @@ impl Queue {
         }
     }
 
-    /// A run has ended.
+    /// A run has ended; writes that waited for what it might bring need wait no longer.
     pub(super) fn ran(&self) {
         self.lock().runs -= 1;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Nobody is given anything any more.
@@ -85,6 +101,40 @@ impl Queue {
     /// A panic of a thread that held it left it as it was: nothing is changed by halves.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The first writes that lie behind one another and are enough together. Once nothing is fetched
+    /// no other will come to join them, and fewer are enough.
+    fn take_writes(&mut self, enough: &RangeInclusive<u64>) -> Option<Vec<Job>> {
+        let may_come = self.runs > 0 || !self.fetches.is_empty();
+        let least_bytes = if may_come { *enough.start().max(&1) } else { 1 };
+        let (mut group, mut from, mut to) = (0..0, 0, 0);
+        for (place, job) in self.writes.iter().enumerate() {
+            let next = extent(&job.work);
+            let joins = next.start == group.end && next.end - group.start <= *enough.end();
+            if joins {
+                group.end = next.end;
+            } else if group.end - group.start >= least_bytes {
+                break;
+            } else {
+                (group, from) = (next, place);
+            }
+            to = place + 1;
+        }
+        let is_enough = group.end - group.start >= least_bytes;
+        is_enough.then(|| self.writes.drain(from..to).collect())
+    }
+}
+
+/// Where a write goes.
+const fn extent(work: &Work) -> Range<u64> {
+    match *work {
+        Work::Write { offset_bytes, length_bytes, .. } => {
+            offset_bytes..offset_bytes.saturating_add(length_bytes as u64)
+        }
+        _ => 0..0,
     }
 }
 
@@ -145,12 +195,12 @@ mod tests {
 
     /// What comes out, as slot numbers, when these went in.
     fn check(jobs: Vec<Job>, expected: &[&[usize]]) {
-        let queue = Queue::new(usize::MAX);
+        let queue = Queue::new(usize::MAX, 0..=0);
         jobs.into_iter().for_each(|job| queue.push(job));
         for slots in expected {
             let taken = match queue.take() {
                 Some(Taken::One(job)) => vec![job],
-                Some(Taken::Run(jobs)) => jobs,
+                Some(Taken::Run(jobs) | Taken::Writes(jobs)) => jobs,
                 None => Vec::new(),
             };
             let found: Vec<usize> = taken.iter().map(|job| job.slot.0).collect();
@@ -178,7 +228,7 @@ mod tests {
 
     #[test]
     fn no_more_runs_at_a_time_than_allowed() {
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, 1..=1);
         queue.push(fetch(0, "a", 0, 0));
         assert!(matches!(queue.take(), Some(Taken::Run(_))));
         queue.push(fetch(1, "a", 500, 0));
@@ -189,5 +239,38 @@ mod tests {
             queue.ran();
             assert!(matches!(waiting.join().unwrap(), Some(Taken::Run(_))));
         });
+    }
+
+    fn write(slot: usize, offset_bytes: u64) -> Job {
+        let work = Work::Write { offset_bytes, length_bytes: 512, first_block_last: false };
+        Job { slot: Slot(slot), work }
+    }
+
+    /// The slots of the writes that are taken from a queue, one group after the other.
+    fn check_writes(offsets: &[u64], is_fetching: bool, expected: &[&[usize]]) {
+        let queue = Queue::new(1, 1024..=2048);
+        if is_fetching {
+            queue.push(fetch(99, "a", 0, 0));
+            assert!(matches!(queue.take(), Some(Taken::Run(_))));
+        }
+        offsets.iter().enumerate().for_each(|(slot, offset)| queue.push(write(slot, *offset)));
+        for slots in expected {
+            let mut state = queue.lock();
+            let taken = state.take_writes(&queue.write_bytes).unwrap();
+            let found: Vec<usize> = taken.iter().map(|job| job.slot.0).collect();
+            assert_eq!(found, *slots, "{offsets:?}");
+        }
+        assert_eq!(queue.lock().take_writes(&queue.write_bytes), None, "{offsets:?}");
+    }
+
+    #[test]
+    fn writes_wait_for_their_neighbours_as_long_as_these_may_come() {
+        check_writes(&[512, 0], true, &[&[1, 0]]);
+        check_writes(&[0, 1024], true, &[]);
+        check_writes(&[0, 1024, 1536], true, &[&[1, 2]]);
+        check_writes(&[0, 1024, 1536], false, &[&[0], &[1, 2]]);
+        check_writes(&[0, 512, 1024, 1536, 2048], true, &[&[0, 1, 2, 3]]);
+        check_writes(&[0, 512, 1024, 1536, 2048], false, &[&[0, 1, 2, 3], &[4]]);
+        check_writes(&[0, 0], false, &[&[1], &[0]]);
     }
 }

@@ -2,6 +2,7 @@
 //! error, and the thread goes on.
 
 use std::any::Any;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,11 +51,14 @@ impl Worker {
     pub(super) fn run(mut self, queue: &Queue, done: &Sender<Completion>) {
         while let Some(taken) = queue.take() {
             let is_reaped = match taken {
-                Taken::One(Job { slot, work }) => {
-                    let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(slot, &work)));
-                    let outcome =
-                        outcome.unwrap_or_else(|panic| Err(self.panicked(&work, &*panic)));
-                    done.send(Completion { slot, outcome }).is_ok()
+                Taken::One(job) => self.do_one(job, done),
+                Taken::Writes(jobs) => {
+                    let written = catch_unwind(AssertUnwindSafe(|| self.write_together(&jobs)));
+                    // One by one they say which of them failed.
+                    match written {
+                        Ok(Some(all)) => all.into_iter().all(|written| done.send(written).is_ok()),
+                        _ => jobs.into_iter().all(|job| self.do_one(job, done)),
+                    }
                 }
                 Taken::Run(jobs) => {
                     let is_reaped = self.fetch_run(&jobs, done);
@@ -66,6 +70,28 @@ impl Worker {
                 return;
             }
         }
+    }
+
+    /// Does one job, and says whether anybody reaps.
+    fn do_one(&mut self, Job { slot, work }: Job, done: &Sender<Completion>) -> bool {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(slot, &work)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(self.panicked(&work, &*panic)));
+        done.send(Completion { slot, outcome }).is_ok()
+    }
+
+    /// Writes buffers that lie behind one another with one call; `None` if not all of it was written.
+    fn write_together(&self, jobs: &[Job]) -> Option<Vec<Completion>> {
+        let [Job { work: Work::Write { offset_bytes, .. }, .. }, _, ..] = jobs else { return None };
+        let buffers = jobs.iter().map(|job| buffer(&self.shared, job.slot, &job.work));
+        let buffers = buffers.collect::<Result<Vec<_>, _>>().ok()?;
+        let mut slices = Vec::with_capacity(jobs.len());
+        for (buffer, job) in buffers.iter().zip(jobs) {
+            let (_, _, length_bytes) = extent(&job.work);
+            slices.push(IoSlice::new(&buffer[..length_bytes]));
+        }
+        let is_written = self.shared.file.write_together(*offset_bytes, &slices);
+        let wrote = |job: &Job| Completion { slot: job.slot, outcome: Ok(Seen::Wrote) };
+        is_written.then(|| jobs.iter().map(wrote).collect())
     }
 
     /// Fetches, inflates and digests every chunk of a run. What fails before its turn has come fails

@@ -14,7 +14,7 @@ mod watchdog;
 
 pub use aligned_buffer::AlignedBuffer;
 pub use block_device::{
-    flush_buffers, logical_block_bytes, reread_partitions, size_bytes, zero_out,
+    flush_buffers, logical_block_bytes, optimal_bytes, reread_partitions, size_bytes, zero_out,
 };
 pub use kernel_log::kernel_log;
 pub use kexec::kexec_file_load;
