@@ -171,6 +171,9 @@ impl TrustedImage {
     }
 }
 
+/// Asks a source for something.
+type Ask<'a> = dyn FnMut(&mut dyn Link, &str) -> Result<Vec<u8>, LinkError> + 'a;
+
 impl Way<'_> {
     /// Asks one source after the other, and all of them again, with a pause before each further
     /// attempt, until one gives the bytes with the digest that is wanted.
@@ -178,7 +181,7 @@ impl Way<'_> {
         &mut self,
         what: &'static str,
         wanted: &Sha256,
-        ask: &mut dyn FnMut(&mut dyn Link, &str) -> Result<Vec<u8>, LinkError>,
+        ask: &mut Ask<'_>,
     ) -> Result<Vec<u8>, ImageError> {
         let mut last = LinkError::trouble("", "no source was named".into());
         let mut source = None;
