@@ -5,6 +5,7 @@
 mod queue;
 mod worker;
 
+use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +99,11 @@ struct ThreadWorkers {
     slots: usize,
     shared: Arc<Shared>,
     queue: Arc<Queue>,
-    completions: Receiver<Completion>,
+    /// Handed over, and not in the queue yet.
+    submitted: Vec<Job>,
+    completions: Receiver<Vec<Completion>>,
+    /// Come in, and not reaped yet.
+    completed: VecDeque<Completion>,
     under_way: Vec<Slot>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -128,7 +133,9 @@ impl ThreadWorkers {
             slots,
             shared,
             queue: Arc::clone(&queue),
+            submitted: Vec::with_capacity(slots),
             completions,
+            completed: VecDeque::with_capacity(slots),
             under_way: Vec::with_capacity(slots),
             threads: Vec::with_capacity(threads),
         };
@@ -151,19 +158,19 @@ impl Workers for ThreadWorkers {
 
     fn submit(&mut self, job: Job) {
         self.under_way.push(job.slot);
-        self.queue.push(job);
+        self.submitted.push(job);
     }
 
     fn reap(&mut self) -> Completion {
         assert!(!self.under_way.is_empty(), "reap is called only while jobs are under way");
-        let completion = self.completions.recv().unwrap_or_else(|_| Completion {
-            slot: self.under_way[0],
-            outcome: Err(WorkError::Device(self.shared.file.error(
-                "work",
-                0,
-                0,
-                "all workers have ended".into(),
-            ))),
+        if self.completed.is_empty() {
+            self.queue.push(self.submitted.drain(..));
+            self.completed.extend(self.completions.recv().unwrap_or_default());
+        }
+        let completion = self.completed.pop_front().unwrap_or_else(|| {
+            let reason = "all workers have ended".into();
+            let error = self.shared.file.error("work", 0, 0, reason);
+            Completion { slot: self.under_way[0], outcome: Err(WorkError::Device(error)) }
         });
         self.under_way.retain(|slot| *slot != completion.slot);
         completion
@@ -362,10 +369,13 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        for (slot, plain) in plains.iter().enumerate().take(5) {
-            let crc32 = crc32fast::hash(plain);
-            let seen = world.perform(slot, read((first + slot) * CHUNK_BYTES, Look::Crc32));
-            assert_eq!(seen, Ok(Seen::Crc32(crc32)));
+        for slot in 0..5 {
+            let work = read((first + slot) * CHUNK_BYTES, Look::Crc32);
+            world.workers.submit(Job { slot: Slot(slot), work });
+        }
+        for _ in 0..5 {
+            let Completion { slot, outcome } = world.workers.reap();
+            assert_eq!(outcome, Ok(Seen::Crc32(crc32fast::hash(&plains[slot.0]))));
         }
     }
 

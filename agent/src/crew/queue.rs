@@ -1,7 +1,7 @@
 //! The jobs that wait for a thread. Fetches of frames that lie behind one another in a pack are
 //! handed out together, as one run, so that one request brings them all; everything else goes
-//! first, since it frees buffers. Writes that lie behind one another are handed out together, too,
-//! and wait for each other where the device likes to be written more at a time than one chunk.
+//! first, since it frees buffers. Reads and writes that lie behind one another are handed out together,
+//! too, and writes wait for each other where the device likes to be written more at a time than one chunk.
 
 use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
@@ -11,12 +11,17 @@ use repave_core::edges::{Job, Work};
 
 /// Most chunks of a run; the thread that has it inflates them one after the other.
 pub(super) const RUN_CHUNKS: usize = 8;
+/// Most chunks that are read at a time: with more, the other threads would have none to read while
+/// one looks at its own.
+const READ_CHUNKS: usize = 4;
 
 /// What a thread is given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// One job that is no fetch.
     One(Job),
+    /// Reads that lie behind one another on the disk.
+    Reads(Vec<Job>),
     /// Writes that lie behind one another on the disk.
     Writes(Vec<Job>),
     /// Fetches from one source that one request covers. To be followed by [`Queue::ran`].
@@ -48,19 +53,23 @@ impl Queue {
         Self { state: Mutex::default(), changed: Condvar::new(), runs_most, write_bytes }
     }
 
-    pub(super) fn push(&self, job: Job) {
+    /// Takes in what is to be done, all at once: neighbours are then seen together.
+    pub(super) fn push(&self, jobs: impl IntoIterator<Item = Job>) {
         let mut state = self.lock();
-        match job.work {
-            Work::Fetch { .. } => state.fetches.push_back(job),
-            Work::Write { first_block_last: false, .. } => {
-                let start = extent(&job.work).start;
-                let place = state.writes.partition_point(|other| extent(&other.work).start < start);
-                state.writes.insert(place, job);
+        for job in jobs {
+            match job.work {
+                Work::Fetch { .. } => state.fetches.push_back(job),
+                Work::Write { first_block_last: false, .. } => {
+                    let start = extent(&job.work).start;
+                    let is_before = |other: &Job| extent(&other.work).start < start;
+                    let place = state.writes.partition_point(is_before);
+                    state.writes.insert(place, job);
+                }
+                _ => state.others.push_back(job),
             }
-            _ => state.others.push_back(job),
         }
         drop(state);
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// The next job or run; waits for it. `None` once the queue is closed.
@@ -71,7 +80,12 @@ impl Queue {
                 return None;
             }
             if let Some(job) = state.others.pop_front() {
-                return Some(Taken::One(job));
+                return Some(match job.work {
+                    Work::Read { .. } => {
+                        Taken::Reads(take_run(job, &mut state.others, READ_CHUNKS))
+                    }
+                    _ => Taken::One(job),
+                });
             }
             if let Some(writes) = state.take_writes(&self.write_bytes) {
                 return Some(Taken::Writes(writes));
@@ -80,7 +94,7 @@ impl Queue {
                 && let Some(first) = state.fetches.pop_front()
             {
                 state.runs += 1;
-                return Some(Taken::Run(take_run(first, &mut state.fetches)));
+                return Some(Taken::Run(take_run(first, &mut state.fetches, RUN_CHUNKS)));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -128,23 +142,25 @@ impl State {
     }
 }
 
-/// Where a write goes.
+/// Where on the disk a write or a read is.
 const fn extent(work: &Work) -> Range<u64> {
     match *work {
-        Work::Write { offset_bytes, length_bytes, .. } => {
+        Work::Write { offset_bytes, length_bytes, .. }
+        | Work::Read { offset_bytes, length_bytes, .. } => {
             offset_bytes..offset_bytes.saturating_add(length_bytes as u64)
         }
         _ => 0..0,
     }
 }
 
-fn take_run(first: Job, fetches: &mut VecDeque<Job>) -> Vec<Job> {
+/// A job and those that follow it at once, in the queue and in their place, so many at most.
+fn take_run(first: Job, jobs: &mut VecDeque<Job>, most: usize) -> Vec<Job> {
     let mut run = vec![first];
-    while run.len() < RUN_CHUNKS
-        && let (Some(last), Some(next)) = (run.last(), fetches.front())
+    while run.len() < most
+        && let (Some(last), Some(next)) = (run.last(), jobs.front())
         && follows(&last.work, &next.work)
     {
-        run.extend(fetches.pop_front());
+        run.extend(jobs.pop_front());
     }
     run
 }
@@ -165,16 +181,17 @@ fn follows(last: &Work, next: &Work) -> bool {
             (source, pack) == (next_source, next_pack)
                 && offset_bytes.checked_add((*stored_bytes).into()) == Some(*next_offset_bytes)
         }
+        (Work::Read { .. }, Work::Read { .. }) => extent(last).end == extent(next).start,
         _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use repave_core::edges::{Job, Slot, Work};
+    use repave_core::edges::{Job, Look, Slot, Work};
     use repave_protocol::Sha256;
 
-    use super::{Queue, RUN_CHUNKS, Taken};
+    use super::{Queue, READ_CHUNKS, RUN_CHUNKS, Taken};
 
     fn fetch(slot: usize, source: &str, offset_bytes: u64, pause_ms: u64) -> Job {
         let work = Work::Fetch {
@@ -196,11 +213,11 @@ mod tests {
     /// What comes out, as slot numbers, when these went in.
     fn check(jobs: Vec<Job>, expected: &[&[usize]]) {
         let queue = Queue::new(usize::MAX, 0..=0);
-        jobs.into_iter().for_each(|job| queue.push(job));
+        queue.push(jobs);
         for slots in expected {
             let taken = match queue.take() {
                 Some(Taken::One(job)) => vec![job],
-                Some(Taken::Run(jobs) | Taken::Writes(jobs)) => jobs,
+                Some(Taken::Run(jobs) | Taken::Reads(jobs) | Taken::Writes(jobs)) => jobs,
                 None => Vec::new(),
             };
             let found: Vec<usize> = taken.iter().map(|job| job.slot.0).collect();
@@ -227,12 +244,24 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_are_read_together() {
+        let read = |slot: usize, offset_bytes| {
+            let work = Work::Read { offset_bytes, length_bytes: 512, look: Look::Crc32 };
+            Job { slot: Slot(slot), work }
+        };
+        check(vec![read(0, 0), read(1, 512), read(2, 1536)], &[&[0, 1], &[2]]);
+        check(vec![read(0, 512), zero(1), read(2, 1024)], &[&[0], &[1], &[2]]);
+        let many = (0..=READ_CHUNKS).map(|n| read(n, n as u64 * 512)).collect();
+        let first: Vec<usize> = (0..READ_CHUNKS).collect();
+        check(many, &[&first, &[READ_CHUNKS]]);
+    }
+
+    #[test]
     fn no_more_runs_at_a_time_than_allowed() {
         let queue = Queue::new(1, 1..=1);
-        queue.push(fetch(0, "a", 0, 0));
+        queue.push([fetch(0, "a", 0, 0)]);
         assert!(matches!(queue.take(), Some(Taken::Run(_))));
-        queue.push(fetch(1, "a", 500, 0));
-        queue.push(zero(2));
+        queue.push([fetch(1, "a", 500, 0), zero(2)]);
         assert!(matches!(queue.take(), Some(Taken::One(_))));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| queue.take());
@@ -250,10 +279,10 @@ mod tests {
     fn check_writes(offsets: &[u64], is_fetching: bool, expected: &[&[usize]]) {
         let queue = Queue::new(1, 1024..=2048);
         if is_fetching {
-            queue.push(fetch(99, "a", 0, 0));
+            queue.push([fetch(99, "a", 0, 0)]);
             assert!(matches!(queue.take(), Some(Taken::Run(_))));
         }
-        offsets.iter().enumerate().for_each(|(slot, offset)| queue.push(write(slot, *offset)));
+        queue.push(offsets.iter().enumerate().map(|(slot, offset)| write(slot, *offset)));
         for slots in expected {
             let mut state = queue.lock();
             let taken = state.take_writes(&queue.write_bytes).unwrap();

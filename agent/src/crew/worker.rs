@@ -2,7 +2,7 @@
 //! error, and the thread goes on.
 
 use std::any::Any;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,9 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
 }
 
+/// The buffers of jobs that are done together.
+type Buffers<'a> = [MutexGuard<'a, AlignedBuffer>];
+
 /// One thread's own things.
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -47,80 +50,104 @@ impl Worker {
         Self { shared, inflate: None }
     }
 
-    /// Works until the queue is closed.
-    pub(super) fn run(mut self, queue: &Queue, done: &Sender<Completion>) {
+    /// Works until the queue is closed. What was taken together is told of together: each waking of
+    /// the one who reaps costs as much as reading some kilobytes.
+    pub(super) fn run(mut self, queue: &Queue, done: &Sender<Vec<Completion>>) {
         while let Some(taken) = queue.take() {
-            let is_reaped = match taken {
-                Taken::One(job) => self.do_one(job, done),
-                Taken::Writes(jobs) => {
-                    let written = catch_unwind(AssertUnwindSafe(|| self.write_together(&jobs)));
-                    // One by one they say which of them failed.
-                    match written {
-                        Ok(Some(all)) => all.into_iter().all(|written| done.send(written).is_ok()),
-                        _ => jobs.into_iter().all(|job| self.do_one(job, done)),
-                    }
-                }
+            let completions = match taken {
+                Taken::One(job) => vec![self.do_one(job)],
+                Taken::Reads(jobs) => self.do_all(jobs, Self::read_together),
+                Taken::Writes(jobs) => self.do_all(jobs, Self::write_together),
                 Taken::Run(jobs) => {
-                    let is_reaped = self.fetch_run(&jobs, done);
+                    let completions = self.fetch_run(&jobs);
                     queue.ran();
-                    is_reaped
+                    completions
                 }
             };
+            let is_reaped = done.send(completions).is_ok();
             if !is_reaped || self.shared.stopping.load(Ordering::Acquire) {
                 return;
             }
         }
     }
 
-    /// Does one job, and says whether anybody reaps.
-    fn do_one(&mut self, Job { slot, work }: Job, done: &Sender<Completion>) -> bool {
+    fn do_one(&mut self, Job { slot, work }: Job) -> Completion {
         let outcome = catch_unwind(AssertUnwindSafe(|| self.perform(slot, &work)));
         let outcome = outcome.unwrap_or_else(|panic| Err(self.panicked(&work, &*panic)));
-        done.send(Completion { slot, outcome }).is_ok()
+        Completion { slot, outcome }
     }
 
-    /// Writes buffers that lie behind one another with one call; `None` if not all of it was written.
-    fn write_together(&self, jobs: &[Job]) -> Option<Vec<Completion>> {
-        let [Job { work: Work::Write { offset_bytes, .. }, .. }, _, ..] = jobs else { return None };
-        let buffers = jobs.iter().map(|job| buffer(&self.shared, job.slot, &job.work));
-        let buffers = buffers.collect::<Result<Vec<_>, _>>().ok()?;
-        let mut slices = Vec::with_capacity(jobs.len());
-        for (buffer, job) in buffers.iter().zip(jobs) {
-            let (_, _, length_bytes) = extent(&job.work);
-            slices.push(IoSlice::new(&buffer[..length_bytes]));
+    /// Does neighbours together, or, if that fails, one by one: then they say which of them failed.
+    fn do_all(
+        &mut self,
+        jobs: Vec<Job>,
+        together: impl FnOnce(&Self, &[Job], &mut Buffers<'_>) -> Option<Vec<Seen>>,
+    ) -> Vec<Completion> {
+        let shared = Arc::clone(&self.shared);
+        let seen = catch_unwind(AssertUnwindSafe(|| {
+            let buffers = jobs.iter().map(|job| buffer(&shared, job.slot, &job.work));
+            let mut buffers = buffers.collect::<Result<Vec<_>, _>>().ok()?;
+            together(self, &jobs, &mut buffers)
+        }));
+        match seen {
+            Ok(Some(seen)) => {
+                let completion =
+                    |(job, seen): (Job, Seen)| Completion { slot: job.slot, outcome: Ok(seen) };
+                jobs.into_iter().zip(seen).map(completion).collect()
+            }
+            _ => jobs.into_iter().map(|job| self.do_one(job)).collect(),
         }
-        let is_written = self.shared.file.write_together(*offset_bytes, &slices);
-        let wrote = |job: &Job| Completion { slot: job.slot, outcome: Ok(Seen::Wrote) };
-        is_written.then(|| jobs.iter().map(wrote).collect())
+    }
+
+    /// Reads into buffers with one call, and looks at each; `None` if not all of it was read.
+    fn read_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Seen>> {
+        let [Job { work, .. }, _, ..] = jobs else { return None };
+        let (_, offset_bytes, _) = extent(work);
+        let pieces = buffers.iter_mut().zip(jobs);
+        let mut pieces: Vec<_> =
+            pieces.map(|(buffer, job)| IoSliceMut::new(used(buffer, job))).collect();
+        if !self.shared.file.read_together(offset_bytes, &mut pieces) {
+            return None;
+        }
+        let seen = |(buffer, job): (&mut MutexGuard<'_, AlignedBuffer>, &Job)| match job.work {
+            Work::Read { look, .. } => Some(look_at(used(buffer, job), look)),
+            _ => None,
+        };
+        buffers.iter_mut().zip(jobs).map(seen).collect()
+    }
+
+    /// Writes buffers with one call; `None` if not all of it was written.
+    fn write_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Seen>> {
+        let [Job { work, .. }, _, ..] = jobs else { return None };
+        let (_, offset_bytes, _) = extent(work);
+        let pieces = buffers.iter_mut().zip(jobs);
+        let pieces: Vec<_> = pieces.map(|(buffer, job)| IoSlice::new(used(buffer, job))).collect();
+        let is_written = self.shared.file.write_together(offset_bytes, &pieces);
+        is_written.then(|| vec![Seen::Wrote; jobs.len()])
     }
 
     /// Fetches, inflates and digests every chunk of a run. What fails before its turn has come fails
-    /// for the same reason as the one whose turn it was. Returns whether anybody reaps.
-    fn fetch_run(&mut self, jobs: &[Job], done: &Sender<Completion>) -> bool {
-        let mut next = 0;
-        let mut is_reaped = true;
-        let mut complete = |next: &mut usize, outcome| {
-            let slot = jobs[*next].slot;
-            *next += 1;
-            is_reaped &= done.send(Completion { slot, outcome }).is_ok();
-        };
+    /// for the same reason as the one whose turn it was.
+    fn fetch_run(&mut self, jobs: &[Job]) -> Vec<Completion> {
+        let mut completions = Vec::with_capacity(jobs.len());
         let fetched = catch_unwind(AssertUnwindSafe(|| {
             self.fetch(jobs, &mut |worker, frame| {
-                let Some(job) = jobs.get(next) else { return };
-                complete(&mut next, worker.take_in(job, frame));
+                let Some(job) = jobs.get(completions.len()) else { return };
+                let outcome = worker.take_in(job, frame);
+                completions.push(Completion { slot: job.slot, outcome });
             })
         }));
         let failure = match fetched {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
-            Err(panic) => jobs.get(next).map(|job| self.panicked(&job.work, &*panic)),
+            Err(panic) => jobs.get(completions.len()).map(|job| self.panicked(&job.work, &*panic)),
         };
-        while next < jobs.len() {
-            let missing = || misuse(&self.shared, &jobs[next].work, "it was passed over".into());
-            let error = failure.clone().unwrap_or_else(missing);
-            complete(&mut next, Err(error));
+        for job in &jobs[completions.len()..] {
+            let missing = || misuse(&self.shared, &job.work, "it was passed over".into());
+            let outcome = Err(failure.clone().unwrap_or_else(missing));
+            completions.push(Completion { slot: job.slot, outcome });
         }
-        is_reaped
+        completions
     }
 
     /// Gets the frames of a run with one request.
@@ -207,11 +234,7 @@ impl Worker {
             Work::Read { look, .. } => {
                 let bytes = &mut buffer[..length_bytes];
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
-                Ok(match look {
-                    Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
-                    Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
-                    Look::Zero => Seen::Zero(is_zero(bytes)),
-                })
+                Ok(look_at(bytes, *look))
             }
             Work::Zero { look_first, .. } => {
                 let written = zero(file, offset_bytes, length_bytes, &mut buffer, *look_first);
@@ -265,6 +288,20 @@ fn buffer<'a>(
         return Err(misuse(shared, work, format!("a buffer holds {} bytes", buffer.len())));
     }
     Ok(buffer)
+}
+
+/// The part of a buffer that a job uses.
+fn used<'a>(buffer: &'a mut AlignedBuffer, job: &Job) -> &'a mut [u8] {
+    let (_, _, length_bytes) = extent(&job.work);
+    &mut buffer[..length_bytes]
+}
+
+fn look_at(bytes: &[u8], look: Look) -> Seen {
+    match look {
+        Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
+        Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
+        Look::Zero => Seen::Zero(is_zero(bytes)),
+    }
 }
 
 fn misuse(shared: &Shared, work: &Work, reason: String) -> WorkError {
