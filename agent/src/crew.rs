@@ -198,7 +198,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use repave_core::edges::{
-        BadCa, Completion, Crew, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
+        BadCa, Completion, Crew, Job, LinkError, LinkErrorKind, Look, Seen, Slot, Work, WorkError,
+        Workers,
     };
     use repave_protocol::Sha256;
 
@@ -229,7 +230,7 @@ mod tests {
         ) -> Result<(), LinkError> {
             assert!(!url.starts_with("http://panics/"), "the mirror bites");
             let start = offset_bytes as usize;
-            let error = || LinkError { peer: url.into(), reason: "past the end".into() };
+            let error = || LinkError::trouble(url, "past the end".into());
             into.copy_from_slice(self.0.get(start..start + into.len()).ok_or_else(error)?);
             Ok(())
         }
@@ -420,11 +421,12 @@ mod tests {
         assert_eq!(zeroes(&mut world, false), 5 * CHUNK_BYTES as u32);
     }
 
-    fn check_source_fault(pack: Vec<u8>, work: Work, reason: &str) {
+    fn check_source_fault(pack: Vec<u8>, work: Work, kind: LinkErrorKind, reason: &str) {
         match world(pack).perform(0, work) {
             Err(WorkError::Source(error)) => {
                 assert!(error.peer.contains("/blobs/sha256/"), "{error}");
                 assert!(error.reason.contains(reason), "{error}");
+                assert_eq!(error.kind, kind, "{error}");
             }
             other => panic!("{other:?}"),
         }
@@ -436,14 +438,15 @@ mod tests {
         let long = frame(&[pattern(1), vec![1; 512]].concat());
         let mirror = "http://mirror";
         let of = |pack: &[u8]| fetch(mirror, 0, pack.len(), CHUNK_BYTES);
-        check_source_fault(short.clone(), of(&short), "inflates to 65024 bytes instead of 65536");
-        check_source_fault(long.clone(), of(&long), "does not inflate");
-        check_source_fault(vec![0; 100], of(&[0; 100]), "does not inflate");
-        check_source_fault(Vec::new(), of(&[0; 100]), "past the end");
+        use LinkErrorKind::{Lie, Trouble};
+        check_source_fault(short.clone(), of(&short), Lie, "inflates to 65024 bytes instead of");
+        check_source_fault(long.clone(), of(&long), Lie, "does not inflate");
+        check_source_fault(vec![0; 100], of(&[0; 100]), Lie, "does not inflate");
+        check_source_fault(Vec::new(), of(&[0; 100]), Trouble, "past the end");
         let huge = fetch(mirror, 0, 1 << 30, CHUNK_BYTES);
-        check_source_fault(Vec::new(), huge, "a frame of 1073741824 bytes");
+        check_source_fault(Vec::new(), huge, Trouble, "a frame of 1073741824 bytes");
         let panics = fetch("http://panics", 0, 100, CHUNK_BYTES);
-        check_source_fault(Vec::new(), panics, "the worker panicked: the mirror bites");
+        check_source_fault(Vec::new(), panics, Trouble, "the worker panicked: the mirror bites");
     }
 
     #[test]

@@ -37,11 +37,19 @@ pub trait Http: Send + Sync {
     ) -> Result<(), LinkError> {
         one_by_one(self, url, offset_bytes, lengths, each)
     }
-    /// Gets a whole blob of at most `limit_bytes` from a source.
-    fn blob(&self, source: &str, blob: &Sha256, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
-        self.get(&blob_url(source, blob), limit_bytes)
+    /// Books what is about to be asked of a source. Returns how long to wait before that, so that no
+    /// limit of its rate is broken.
+    fn book(&self, _source: &str, _bytes: u64) -> Duration {
+        Duration::ZERO
     }
-    /// Gets `length_bytes` of a blob from a source.
+    /// Gets a whole blob of at most `limit_bytes` from a source. At once, since everything else waits
+    /// for it; by a limit of the rate it is the next ones who wait.
+    fn blob(&self, source: &str, blob: &Sha256, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {
+        let bytes = self.get(&blob_url(source, blob), limit_bytes)?;
+        self.book(source, bytes.len() as u64);
+        Ok(bytes)
+    }
+    /// Gets `length_bytes` of a blob from a source, as [`Http::blob`] does.
     fn blob_range(
         &self,
         source: &str,
@@ -49,6 +57,7 @@ pub trait Http: Send + Sync {
         offset_bytes: u64,
         length_bytes: usize,
     ) -> Result<Vec<u8>, LinkError> {
+        self.book(source, length_bytes as u64);
         let mut bytes = vec![0; length_bytes];
         self.get_range(&blob_url(source, blob), offset_bytes, &mut bytes)?;
         Ok(bytes)
@@ -86,6 +95,10 @@ impl Http for Client {
         Client::get_pieces(self, url, offset_bytes, lengths, each).map_err(link_error)
     }
 
+    fn book(&self, source: &str, bytes: u64) -> Duration {
+        Client::book(self, source, bytes)
+    }
+
     fn trust_ca(&self, ca_pem: &str) -> Result<(), BadCa> {
         self.pin(ca_pem.as_bytes()).map_err(|error| BadCa { reason: chain(&error) })
     }
@@ -116,7 +129,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 fn link_error(HttpError { url, fault }: HttpError) -> LinkError {
-    LinkError { peer: url, reason: fault.to_string() }
+    let reason = fault.to_string();
+    match fault.is_lie() {
+        true => LinkError::lie(&url, reason),
+        false => LinkError::trouble(&url, reason),
+    }
 }
 
 /// Where a source serves a blob.

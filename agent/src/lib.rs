@@ -17,6 +17,7 @@ pub mod link;
 mod loop_disk;
 pub mod mount;
 pub mod network;
+mod pace;
 mod pid1;
 pub mod power;
 mod resident;

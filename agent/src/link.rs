@@ -118,8 +118,7 @@ impl Controllers {
     /// Tries each controller once, the one that answered last first.
     fn post(&self, status: &[u8], limit: Duration) -> Result<Vec<u8>, LinkError> {
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let mut last_error =
-            LinkError { peer: "controller".into(), reason: "none is configured".into() };
+        let mut last_error = LinkError::trouble("controller", "none is configured".into());
         for number in (0..self.urls.len()).map(|step| (preferred + step) % self.urls.len()) {
             let url = &self.urls[number];
             match self.http.post(url, status, limits::ENVELOPE_BYTES, limit) {
@@ -197,7 +196,7 @@ mod tests {
             self.posts.lock().unwrap().send((url.into(), body.into())).unwrap();
             let answer = self.answers.lock().unwrap().recv().unwrap();
             assert_ne!(answer, Err("panic"));
-            answer.map_err(|reason| LinkError { peer: url.into(), reason: reason.into() })
+            answer.map_err(|reason| LinkError::trouble(url, reason.into()))
         }
 
         fn get(&self, url: &str, limit_bytes: usize) -> Result<Vec<u8>, LinkError> {

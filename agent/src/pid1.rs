@@ -135,7 +135,8 @@ fn life(kept: &mut Kept, panic: &Mutex<Option<String>>) -> Result<()> {
     info!("server {server} of pool {}", config.pool);
     let mut host = Witnessed::<dyn Host> { edge: &mut running, witness };
     let boot = Nonce::from_random(host.entropy());
-    let mut world = World::new(&open, &config.controllers, server, &trust.message().ca_pem)?;
+    let (ca_pem, rate) = (&trust.message().ca_pem, config.source_bytes_per_s);
+    let mut world = World::new(&open, &config.controllers, server, ca_pem, rate)?;
     let is_online = |network: &Network| network.wait_online(Instant::now() + ONLINE_WAIT);
     if !kept.network.as_ref().is_some_and(is_online) {
         warn!("no network after {} s; still trying", ONLINE_WAIT.as_secs());

@@ -2,6 +2,7 @@
 //! decided and nothing is done here.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,8 +44,9 @@ impl World {
         controllers: &[String],
         server: ServerId,
         ca_pem: &str,
+        source_bytes_per_s: Option<NonZeroU64>,
     ) -> Result<Self> {
-        let client = client(ca_pem)?;
+        let client = client(ca_pem, source_bytes_per_s)?;
         Ok(Self {
             link: ControlLink::new(Arc::clone(&client), controllers, server)?,
             crew: ThreadCrew::new(disks.to_vec(), client),
@@ -56,12 +58,12 @@ impl World {
 
 /// The link alone, which is all that a resident needs.
 pub(crate) fn link(controllers: &[String], server: ServerId, ca_pem: &str) -> Result<ControlLink> {
-    Ok(ControlLink::new(client(ca_pem)?, controllers, server)?)
+    Ok(ControlLink::new(client(ca_pem, None)?, controllers, server)?)
 }
 
-fn client(ca_pem: &str) -> Result<Arc<dyn Http>> {
+fn client(ca_pem: &str, source_bytes_per_s: Option<NonZeroU64>) -> Result<Arc<dyn Http>> {
     let client = Client::new(ca_pem.as_bytes(), Timeouts::default());
-    Ok(Arc::new(client.context("CA of the trust document")?))
+    Ok(Arc::new(client.context("CA of the trust document")?.limited(source_bytes_per_s)))
 }
 
 pub(crate) fn host() -> RunningHost {

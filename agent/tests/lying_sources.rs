@@ -1,5 +1,5 @@
 //! Sources that lie, each over a real socket and each beside an honest one: the device becomes the
-//! image all the same, and the liar is named.
+//! image all the same, and the liar is named, apart from those that are only in trouble.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,6 +14,7 @@ use std::process::Command;
 use std::thread;
 
 use bench::Bench;
+use serde_json::Value;
 
 /// What a source does when it is asked for a range of a pack.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +23,8 @@ enum Lie {
     None,
     /// Other bytes of the right number.
     WrongBytes,
+    /// The right bytes, and one more that no length announced.
+    Longer,
     /// Half of them, and then the end.
     Short,
     /// The whole blob with 200.
@@ -70,8 +73,17 @@ fn answer_all(mut stream: &TcpStream, folder: &Path, lie: Lie) -> Option<()> {
             Some(range) if blob.len() < 1 << 20 => honest(&blob, range),
             Some(range) => lying(&blob, range, lie, &path),
         };
+        let is_of_pack = range.is_some_and(|_| body.len() > 4096);
+        if lie == Lie::Longer && is_of_pack {
+            let length = body.len();
+            write!(stream, "HTTP/1.1 {head}\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n")
+                .ok()?;
+            stream.write_all(&body).ok()?;
+            stream.write_all(b"\r\n1\r\n!\r\n0\r\n\r\n").ok()?;
+            continue;
+        }
         let length = if lie == Lie::Short { body.len() * 2 } else { body.len() };
-        let length = if range.is_some_and(|_| body.len() > 4096) { length } else { body.len() };
+        let length = if is_of_pack { length } else { body.len() };
         write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n").ok()?;
         stream.write_all(&body).ok()?;
         if length != body.len() {
@@ -88,7 +100,7 @@ fn honest(blob: &[u8], (first, last): (usize, usize)) -> (String, Vec<u8>) {
 fn lying(blob: &[u8], (first, last): (usize, usize), lie: Lie, path: &str) -> (String, Vec<u8>) {
     let (head, mut body) = honest(blob, (first, last));
     match lie {
-        Lie::None => {}
+        Lie::None | Lie::Longer => {}
         Lie::WrongBytes => return (head, honest(blob, (0, last - first)).1),
         Lie::Short => body.truncate(body.len() / 2),
         Lie::Whole => return ("200 OK".into(), blob.to_vec()),
@@ -105,19 +117,20 @@ fn a_source_that_lies_is_named_and_passed_over() {
     let bench = Bench::new();
     let image = fs::read(bench.path("root.ext4")).unwrap();
     let honest = serve(bench.path("library"), Lie::None);
-    for (lie, words) in [
-        (Lie::WrongBytes, "inflate"),
-        (Lie::Short, "the body ended after"),
-        (Lie::Whole, "does not serve ranges"),
-        (Lie::OtherRange, "answered Content-Range"),
-        (Lie::Gzip, "Content-Encoding \"gzip\" was not asked for"),
-        (Lie::RedirectLoop, "redirects are not followed"),
-        (Lie::Refuses, "status 503"),
+    for (lie, is_lie, words) in [
+        (Lie::WrongBytes, true, "inflate"),
+        (Lie::Longer, true, "the body is longer than"),
+        (Lie::Short, false, "the body ended after"),
+        (Lie::Whole, true, "does not serve ranges"),
+        (Lie::OtherRange, true, "answered Content-Range"),
+        (Lie::Gzip, true, "Content-Encoding \"gzip\" was not asked for"),
+        (Lie::RedirectLoop, true, "redirects are not followed"),
+        (Lie::Refuses, false, "status 503"),
     ] {
         let liar = serve(bench.path("library"), lie);
         let device = bench.device();
         let output = Command::new(env!("CARGO_BIN_EXE_repave-agent"))
-            .args(["write", "--image", "web:1", "--bare", "--source", &liar])
+            .args(["write", "--json", "--image", "web:1", "--bare", "--source", &liar])
             .args(["--source", &honest, "--device"])
             .arg(&device)
             .output()
@@ -126,5 +139,11 @@ fn a_source_that_lies_is_named_and_passed_over() {
         assert!(output.status.success(), "{lie:?}: {said}");
         assert!(fs::read(&device).unwrap() == image, "{lie:?}");
         assert!(said.contains(words) && said.contains(&liar), "{lie:?}: {said}");
+        let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let named = figures["bad_sources"].as_array().unwrap();
+        assert_eq!(named.len(), 1, "{lie:?}: {figures}");
+        assert_eq!((&named[0]["source"], &named[0]["lied"]), (&liar.into(), &is_lie.into()));
+        let reason = named[0]["reason"].as_str().unwrap();
+        assert!(reason.contains(words), "{lie:?}: {reason}");
     }
 }

@@ -310,6 +310,7 @@ mod tests {
                 wiped: None,
                 standing,
                 log: None,
+                bad_sources: Vec::new(),
                 uptime_ms: 0,
                 watchdog: None,
                 inventory: None,

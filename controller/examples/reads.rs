@@ -102,6 +102,7 @@ fn server(number: u32) -> anyhow::Result<repave_controller::fleet::Server> {
         seal: None,
         standing: Standing::Idle,
         log: None,
+        bad_sources: Vec::new(),
         uptime_ms: 1,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),
         default_partition: None,

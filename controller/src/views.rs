@@ -104,6 +104,11 @@ pub struct ServerView {
     #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<repave_protocol::WatchdogReport>,
+    /// Sources (mirrors) that lied to it or failed it again and again in its last purposing: `source`,
+    /// `lied`, and `reason`, which is what it did last.
+    #[schema(value_type = Vec<Object>)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_sources: Vec<repave_protocol::SourceReport>,
     /// What failed here, by image.
     pub failures: Vec<FailureView>,
     /// When the log was kept that its last failure came with, RFC 3339; absent if there is none.
@@ -210,6 +215,7 @@ impl From<&Kept> for ServerView {
             pin_note: server.pin_note.clone(),
             trust: server.trust(),
             watchdog: seen.watchdog.clone(),
+            bad_sources: seen.bad_sources.as_ref().map_or_else(Vec::new, |bad| bad.reports.clone()),
             logged: server.logged.as_ref().map(|logged| clock::to_text(logged.at_ms)),
             failures: server
                 .failures

@@ -16,6 +16,7 @@ mod log;
 mod refusal;
 mod settings;
 mod signature;
+mod source;
 mod status;
 mod strict;
 mod trust;
@@ -34,6 +35,7 @@ pub use log::LogTail;
 pub use refusal::Refusal;
 pub use settings::{InterfaceSettings, Settings, SettingsFile};
 pub use signature::{PublicKey, SigningKey};
+pub use source::SourceReport;
 pub use status::{
     Blame, Fault, Guard, Load, SealReport, Side, Stage, Standing, Status, StatusExpected,
     WatchdogReport,

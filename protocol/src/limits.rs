@@ -29,6 +29,8 @@ pub const WIPED_RANGES: usize = 16;
 pub const SOURCES: usize = 16;
 /// Longest source URL, in bytes.
 pub const URL_BYTES: usize = 2048;
+/// Longest text of a report on a source that failed or lied: its URL, and what it did, in bytes.
+pub const SOURCE_REPORT_TEXT_BYTES: usize = 240;
 /// Most files in the settings of one server.
 pub const SETTINGS_FILES: usize = 256;
 /// Most bytes in the files of one server's settings, together, decoded.

@@ -49,7 +49,7 @@ impl LogTail {
     }
 }
 
-const fn is_printable(byte: u8) -> bool {
+pub(crate) const fn is_printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
@@ -58,7 +58,7 @@ fn last_lines(log: &[u8]) -> Vec<String> {
     let mut left_bytes = limits::LOG_BYTES;
     let whole = log.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     for line in whole.take(limits::LOG_LINES) {
-        let line = written(&without_credentials(line));
+        let line = written(&without_credentials(line), limits::LOG_LINE_BYTES);
         if line.len() > left_bytes {
             break;
         }
@@ -69,13 +69,13 @@ fn last_lines(log: &[u8]) -> Vec<String> {
     lines
 }
 
-/// A line as the wire wants it.
-fn written(line: &[u8]) -> String {
+/// A line as the wire wants it, cut to `limit_bytes`.
+pub(crate) fn written(line: &[u8], limit_bytes: usize) -> String {
     let digit = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
     let mut text = String::new();
     for &byte in line {
         // Room for the longest form of a byte, and for the sign that something is missing.
-        if text.len() + 4 + CUT.len() > limits::LOG_LINE_BYTES {
+        if text.len() + 4 + CUT.len() > limit_bytes {
             text.push_str(CUT);
             break;
         }

@@ -10,6 +10,7 @@ use crate::inventory::Inventory;
 use crate::limits;
 use crate::log::{LogTail, without_credentials};
 use crate::refusal::{Refusal, within};
+use crate::source::SourceReport;
 use crate::verify::Message;
 use crate::wipe::{Coverage, WipePass};
 
@@ -51,6 +52,10 @@ pub struct Status {
     /// The last lines of the logs; with [`Standing::Failed`] only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogTail>,
+    /// Sources of the image that lied, or failed again and again, since the order came. Only with
+    /// standings of a purposing: [`Standing::Purposing`], [`Standing::Leaving`], [`Standing::Failed`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_sources: Vec<SourceReport>,
     /// Milliseconds since the kernel started.
     pub uptime_ms: u64,
     /// Whether a hardware watchdog guards the server, as far as the speaker knows.
@@ -174,6 +179,13 @@ pub enum Standing {
     },
     /// The target leaves for default on orders.
     Returning,
+}
+
+impl Standing {
+    /// Whether a status may name sources that failed or lied.
+    pub const fn may_name_sources(&self) -> bool {
+        matches!(self, Self::Purposing { .. } | Self::Leaving { .. } | Self::Failed { .. })
+    }
 }
 
 /// The stages of a purposing, in their order. A stage is reported when it was reached.
@@ -314,6 +326,9 @@ impl Message for Status {
         if let Some(log) = &self.log {
             log.check()?;
         }
-        Ok(())
+        if !self.bad_sources.is_empty() && !self.standing.may_name_sources() {
+            return Err(Refusal::Malformed { reason: "bad sources without a purposing".into() });
+        }
+        SourceReport::check_all(&self.bad_sources)
     }
 }

@@ -17,8 +17,9 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::gpt::Table;
 use crate::home::Home;
-use crate::image::TrustedImage;
+use crate::image::{TrustedImage, Way};
 use crate::journal::{Accepted, UpRecord};
+use crate::mirrors::Mirrors;
 use crate::plan::{Ground, Plan};
 use crate::report::Voice;
 use crate::road::{self, Sealed, Traveller};
@@ -223,6 +224,7 @@ impl Agent {
         if !is_wait {
             log::info!("generation {}: {}", message.generation, order_words(&message.order));
             self.fault = None;
+            self.voice.forget_sources();
         }
         // Whatever becomes of this order, what it takes away is not booted without another.
         if !matches!(message.order, Order::Boot { .. } | Order::Wait { .. }) {
@@ -312,13 +314,11 @@ impl Agent {
                 bytes_per_s: 0,
             },
         );
-        let image = TrustedImage::fetch(
-            edges.link,
-            edges.host,
-            &purpose.image,
-            &purpose.sources,
-            &self.trust,
-        )?;
+        let mut mirrors = Mirrors::new(&purpose.sources);
+        let mut way = Way { link: edges.link, host: edges.host, mirrors: &mut mirrors };
+        let image = TrustedImage::fetch(&mut way, &purpose.image, &self.trust);
+        self.voice.names(&mirrors);
+        let image = image?;
         let disk = edges.disks[self.home.default.disk].as_mut();
         self.home.settle_identity(disk, edges.firmware)?;
         let resident = ResidentConfig {
@@ -337,7 +337,8 @@ impl Agent {
         let plan = Plan::make(directive, purpose, image, &ground, &mut edges.disks)?;
         let journal_disk = self.home.default.disk;
         let (journal, voice) = (&mut self.home.journal, &mut self.voice);
-        let mut on = Traveller::new(edges, journal, journal_disk, voice, &mut self.reached);
+        let reached = &mut self.reached;
+        let mut on = Traveller::new(edges, journal, journal_disk, voice, reached, mirrors);
         road::travel(plan, &mut on)?;
         Ok(())
     }

@@ -3,12 +3,12 @@
 
 use thiserror::Error;
 
-use crate::edges::{DeviceError, Disk, Host, Link, Workers};
-use crate::image::{ImageError, TrustedImage};
+use crate::edges::{DeviceError, Disk, Workers};
+use crate::image::{ImageError, TrustedImage, Way};
 use crate::plan::{Place, PlanError};
 use crate::road::blank;
 use crate::transfer::{
-    Hands, Held, Mirrors, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
+    Hands, Held, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
 };
 
 /// Why an image was not written.
@@ -45,10 +45,8 @@ pub struct Wish {
 
 /// What it takes.
 pub struct Means<'a> {
-    /// The way to the image's index.
-    pub link: &'a mut dyn Link,
-    /// Time and chance.
-    pub host: &'a mut dyn Host,
+    /// The way to the image's index; the workers have theirs to its chunks.
+    pub way: Way<'a>,
     /// The device.
     pub disk: &'a mut dyn Disk,
     /// Workers over the same device.
@@ -62,7 +60,7 @@ pub fn write(
     means: Means<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Tally, AloneError> {
-    let Means { link, host, disk, workers } = means;
+    let Means { way: Way { link, host, mirrors }, disk, workers } = means;
     let place = match wish.bare {
         false => Place::with_table(image, disk)?,
         true => Place::bare(image, disk)?.ok_or_else(|| {
@@ -71,9 +69,10 @@ pub fn write(
         })?,
     };
     let mut pages = Pages::default();
-    let hands = Hands { link, host, workers, pages: &mut pages };
-    let (tally, mirrors) = (Tally::default(), Mirrors::default());
-    Writing { image, place, disk, hands, watch, tally, mirrors }.run(wish.read_back)
+    let way = Way { link, host, mirrors };
+    let hands = Hands { way, workers, pages: &mut pages };
+    let tally = Tally::default();
+    Writing { image, place, disk, hands, watch, tally }.run(wish.read_back)
 }
 
 struct Writing<'a, 'w, 'c> {
@@ -83,7 +82,6 @@ struct Writing<'a, 'w, 'c> {
     hands: Hands<'a>,
     watch: &'w mut Watch<'c>,
     tally: Tally,
-    mirrors: Mirrors,
 }
 
 impl Writing<'_, '_, '_> {
@@ -111,9 +109,9 @@ impl Writing<'_, '_, '_> {
     }
 
     fn compare(&mut self) -> Result<(Held, bool), AloneError> {
-        let seed = self.hands.host.seed();
-        let Hands { link, host, pages, .. } = &mut self.hands;
-        let samples = samples(self.image, *link, *host, pages, seed)?;
+        let seed = self.hands.way.host.seed();
+        let Hands { way, pages, .. } = &mut self.hands;
+        let samples = samples(self.image, way, pages, seed)?;
         let are_none = samples.is_empty();
         let (held, _) = self.pass(Scope::Some(samples), Pass::Compare, Held::default())?;
         if !are_none && held.count() == 0 {
@@ -138,12 +136,10 @@ impl Writing<'_, '_, '_> {
     }
 
     fn pass(&mut self, scope: Scope, pass: Pass, held: Held) -> Result<(Held, bool), AloneError> {
-        let seed = self.hands.host.seed();
-        let mut transfer = Transfer::new(self.image, &self.place.extents, scope, pass, held, seed)
-            .with_mirrors(std::mem::take(&mut self.mirrors));
+        let seed = self.hands.way.host.seed();
+        let mut transfer = Transfer::new(self.image, &self.place.extents, scope, pass, held, seed);
         run(&mut transfer, &mut self.hands, self.watch)?;
         self.tally.add(transfer.tally());
-        self.mirrors = transfer.take_mirrors();
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }

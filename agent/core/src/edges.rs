@@ -81,6 +81,29 @@ pub struct LinkError {
     pub peer: String,
     /// What happened.
     pub reason: String,
+    /// Whether it is to be asked again.
+    pub kind: LinkErrorKind,
+}
+
+/// What kind of failure one of a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkErrorKind {
+    /// It was not reached, refused, or did not come to an end in time; it may the next time.
+    Trouble,
+    /// It answered, with something else than was asked for, and so it will again.
+    Lie,
+}
+
+impl LinkError {
+    /// Of a peer that may do better the next time.
+    pub fn trouble(peer: &str, reason: String) -> Self {
+        Self { peer: peer.into(), reason, kind: LinkErrorKind::Trouble }
+    }
+
+    /// Of a peer that gave something else than it was asked for.
+    pub fn lie(peer: &str, reason: String) -> Self {
+        Self { peer: peer.into(), reason, kind: LinkErrorKind::Lie }
+    }
 }
 
 /// A trust document's CA that nothing can be checked against.

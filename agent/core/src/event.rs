@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use repave_protocol::{Generation, Guid, Order, Purpose, Settings, Sha256, Standing};
 use serde::Serialize;
 
-use crate::edges::{Completion, WorkError};
+use crate::edges::{Completion, LinkErrorKind, WorkError};
 use crate::gpt::{Entry, Health};
 use crate::journal::{Record, Secret, UpRecord};
 
@@ -77,7 +77,7 @@ pub enum Event {
     /// A page of the index: which of its chunks are stored; the others are zero.
     Page(u64, Vec<bool>),
     /// A part of an image, or of the transfer's index, was not had from a source.
-    Missed(String),
+    Missed(LinkErrorKind, String),
     /// A job of the workers ended: its chunk, or the first of several (or, wiping, its piece), its
     /// buffer, and what was seen.
     Job(u64, usize, Outcome),
@@ -139,8 +139,8 @@ pub enum Outcome {
     Same,
     /// It is not.
     Other,
-    /// The source failed.
-    Source(String),
+    /// The source failed, or answered with what was not asked for.
+    Source(LinkErrorKind, String),
     /// The device failed.
     Device(String),
 }
@@ -205,7 +205,7 @@ impl Outcome {
     pub(crate) fn of_failure(completion: &Completion) -> Option<Self> {
         match &completion.outcome {
             Ok(_) => None,
-            Err(WorkError::Source(error)) => Some(Self::Source(error.reason.clone())),
+            Err(WorkError::Source(error)) => Some(Self::Source(error.kind, error.reason.clone())),
             Err(WorkError::Device(error)) => Some(Self::Device(error.reason.clone())),
         }
     }
@@ -281,7 +281,8 @@ impl fmt::Display for Event {
                 write!(f, "page {number} ")?;
                 runs(f, stored)
             }
-            Self::Missed(reason) => text(f, "missed ", reason),
+            Self::Missed(LinkErrorKind::Trouble, reason) => text(f, "missed ", reason),
+            Self::Missed(LinkErrorKind::Lie, reason) => text(f, "lied ", reason),
             Self::Job(chunk, slot, outcome) => {
                 write!(f, "chunk {chunk} slot {slot} ")?;
                 f.write_str(match outcome {
@@ -291,7 +292,12 @@ impl fmt::Display for Event {
                     Outcome::Zeroed(bytes) => return write!(f, "zeroed {bytes}"),
                     Outcome::Same => "same",
                     Outcome::Other => "other",
-                    Outcome::Source(reason) => return text(f, "source failed: ", reason),
+                    Outcome::Source(LinkErrorKind::Trouble, reason) => {
+                        return text(f, "source failed: ", reason);
+                    }
+                    Outcome::Source(LinkErrorKind::Lie, reason) => {
+                        return text(f, "source lied: ", reason);
+                    }
                     Outcome::Device(reason) => return text(f, "device failed: ", reason),
                 })
             }

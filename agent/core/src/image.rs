@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::edges::{Host, Link, LinkError};
 use crate::event::Event;
+use crate::mirrors::Mirrors;
 
 /// How often one part of an image, or one chunk, is asked for, over all sources, before it is given
 /// up.
@@ -32,7 +33,16 @@ pub struct TrustedImage {
     manifest: ValidManifest,
     oci: OciManifest,
     root: IndexRoot,
-    sources: Vec<String>,
+}
+
+/// The way to an image's blobs.
+pub struct Way<'a> {
+    /// Gets them.
+    pub link: &'a mut dyn Link,
+    /// Time, chance, and who is told what was missed.
+    pub host: &'a mut dyn Host,
+    /// Who has them.
+    pub mirrors: &'a mut Mirrors,
 }
 
 /// Why an image was not trusted, or could not be had.
@@ -82,20 +92,15 @@ pub enum ImageError {
 impl TrustedImage {
     /// Fetches and checks everything but the index pages and the chunks.
     pub fn fetch(
-        link: &mut dyn Link,
-        host: &mut dyn Host,
+        way: &mut Way<'_>,
         reference: &ImageReference,
-        sources: &[String],
         trust: &TrustDocument,
     ) -> Result<Self, ImageError> {
-        if sources.is_empty() {
+        if way.mirrors.count() == 0 {
             return Err(ImageError::NoSource { image: reference.name.clone() });
         }
         let mut blob = |what, sha256: &Sha256, limit| {
-            first_good(sources, what, &mut between(host), |source| {
-                let bytes = link.blob(source, sha256, limit)?;
-                matches_digest(source, &bytes, sha256).map(|()| bytes)
-            })
+            way.first_good(what, sha256, &mut |link, source| link.blob(source, sha256, limit))
         };
         let oci = blob("OCI manifest", &reference.manifest, limits::OCI_MANIFEST_BYTES)?;
         let oci = OciManifest::parse(&oci)?;
@@ -112,40 +117,36 @@ impl TrustedImage {
         let manifest = ValidManifest::parse(&config)?;
         check_name(reference, &manifest)?;
         let index = &manifest.manifest().index;
-        let root = first_good(sources, "index root", &mut between(host), |source| {
-            let length = index.root_bytes as usize;
-            let bytes = link.blob_range(source, &oci.index.sha256, 0, length)?;
-            matches_digest(source, &bytes, &index.root_sha256).map(|()| bytes)
+        let length = index.root_bytes as usize;
+        let root = way.first_good("index root", &index.root_sha256, &mut |link, source| {
+            link.blob_range(source, &oci.index.sha256, 0, length)
         })?;
         let root = IndexRoot::parse(&root, &manifest)?;
         let pages = (0..root.pages()).map(|page| root.page(page).is_some()).collect();
         let config = String::from_utf8_lossy(&config).into_owned();
-        host.saw(Event::Image(reference.manifest, pages, config));
-        Ok(Self { reference: reference.clone(), manifest, oci, root, sources: sources.to_vec() })
+        way.host.saw(Event::Image(reference.manifest, pages, config));
+        Ok(Self { reference: reference.clone(), manifest, oci, root })
     }
 
     /// The page of the index that has `chunk`'s entry; `None` if all its chunks are zero.
     pub fn page_with(
         &self,
-        link: &mut dyn Link,
-        host: &mut dyn Host,
+        way: &mut Way<'_>,
         chunk: u64,
     ) -> Result<Option<IndexPage>, ImageError> {
         let number = self.root.page_of(chunk);
         let Some(reference) = self.root.page(number) else {
             return Ok(None);
         };
-        let bytes = first_good(&self.sources, "index page", &mut between(host), |source| {
-            let length = reference.len_bytes as usize;
-            let bytes =
-                link.blob_range(source, &self.oci.index.sha256, reference.offset_bytes, length)?;
-            matches_digest(source, &bytes, &reference.sha256).map(|()| bytes)
+        let (offset_bytes, length) = (reference.offset_bytes, reference.len_bytes as usize);
+        let bytes = way.first_good("index page", &reference.sha256, &mut |link, source| {
+            link.blob_range(source, &self.oci.index.sha256, offset_bytes, length)
         })?;
         let page = self.root.parse_page(number, bytes, &self.oci.packs)?;
         let is_stored = |chunk| matches!(page.chunk(chunk), Some(Chunk::Stored(_)));
         let chunks = page.first_chunk()..self.manifest.manifest().index.chunks;
         let chunks = chunks.take(self.manifest.manifest().index.page_chunks as usize);
-        host.saw(Event::Page(number, chunks.map(is_stored).collect()));
+        way.host.saw(Event::Page(number, chunks.map(is_stored).collect()));
         Ok(Some(page))
     }
 
@@ -164,56 +165,49 @@ impl TrustedImage {
         &self.root
     }
 
-    /// Where its blobs are served.
-    pub fn sources(&self) -> &[String] {
-        &self.sources
-    }
-
     /// The digest of one of its packs.
     pub fn pack(&self, number: u32) -> Option<Sha256> {
         Some(self.oci.packs.get(number as usize)?.sha256)
     }
 }
 
-/// Asks one source after the other, and all of them again, with a pause before each further attempt.
-fn first_good<T>(
-    sources: &[String],
-    what: &'static str,
-    between: &mut dyn FnMut(Between<'_>),
-    mut ask: impl FnMut(&str) -> Result<T, LinkError>,
-) -> Result<T, ImageError> {
-    let mut last = LinkError { peer: String::new(), reason: "no source was named".into() };
-    for (source, attempts) in sources.iter().cycle().zip(0..FETCH_ATTEMPTS) {
-        if attempts > 0 {
-            between(Between::Pause { attempts });
-        }
-        match ask(source) {
-            Ok(value) => return Ok(value),
-            Err(error) => {
-                between(Between::Missed(&error));
-                last = error;
+/// Asks a source for something.
+type Ask<'a> = dyn FnMut(&mut dyn Link, &str) -> Result<Vec<u8>, LinkError> + 'a;
+
+impl Way<'_> {
+    /// Asks one source after the other, and all of them again, with a pause before each further
+    /// attempt, until one gives the bytes with the digest that is wanted.
+    fn first_good(
+        &mut self,
+        what: &'static str,
+        wanted: &Sha256,
+        ask: &mut Ask<'_>,
+    ) -> Result<Vec<u8>, ImageError> {
+        let mut last = LinkError::trouble("", "no source was named".into());
+        let mut source = None;
+        for attempts in 0..FETCH_ATTEMPTS {
+            if attempts > 0 {
+                let seed = self.host.seed();
+                self.host.sleep(pause_ms(attempts, seed));
+            }
+            source = self.mirrors.pick(source);
+            let url = source.and_then(|source| self.mirrors.url(source));
+            let (Some(number), Some(url)) = (source, url) else { break };
+            let got = ask(self.link, url);
+            match got.and_then(|bytes| matches_digest(url, &bytes, wanted).map(|()| bytes)) {
+                Ok(bytes) => {
+                    self.mirrors.was_right(number);
+                    return Ok(bytes);
+                }
+                Err(error) => {
+                    self.host.saw(Event::Missed(error.kind, error.reason.clone()));
+                    self.mirrors.blame(number, &error);
+                    last = error;
+                }
             }
         }
-    }
-    Err(ImageError::Unavailable { what, attempts: FETCH_ATTEMPTS, sources: sources.len(), last })
-}
-
-/// What there is to do between two attempts.
-enum Between<'a> {
-    /// One failed.
-    Missed(&'a LinkError),
-    /// Another is about to begin, after so many.
-    Pause { attempts: u32 },
-}
-
-/// Tells a host of failures, and pauses by its clock.
-fn between(host: &mut dyn Host) -> impl FnMut(Between<'_>) {
-    |step| match step {
-        Between::Missed(error) => host.saw(Event::Missed(error.reason.clone())),
-        Between::Pause { attempts } => {
-            let seed = host.seed();
-            host.sleep(pause_ms(attempts, seed));
-        }
+        let sources = self.mirrors.count();
+        Err(ImageError::Unavailable { what, attempts: FETCH_ATTEMPTS, sources, last })
     }
 }
 
@@ -233,7 +227,7 @@ fn matches_digest(source: &str, bytes: &[u8], wanted: &Sha256) -> Result<(), Lin
         return Ok(());
     }
     let reason = format!("served {} bytes with SHA-256 {found} instead of {wanted}", bytes.len());
-    Err(LinkError { peer: source.into(), reason })
+    Err(LinkError::lie(source, reason))
 }
 
 fn check_name(reference: &ImageReference, manifest: &ValidManifest) -> Result<(), ImageError> {
@@ -251,40 +245,119 @@ fn check_name(reference: &ImageReference, manifest: &ValidManifest) -> Result<()
 mod tests {
     use super::*;
 
-    fn check(failures: usize) -> (Result<usize, ImageError>, Vec<String>, Vec<u32>) {
-        let sources = ["a", "b", "c"].map(String::from);
-        let (mut asked, mut paused) = (Vec::new(), Vec::new());
-        let mut between = |step: Between<'_>| {
-            if let Between::Pause { attempts } = step {
-                paused.push(attempts);
-            }
-        };
-        let outcome = first_good(&sources, "page", &mut between, |source| {
+    /// A world in which time passes only by pauses, and everything else is out of place.
+    #[derive(Default)]
+    struct Pauses(Vec<u64>);
+
+    impl Host for Pauses {
+        fn uptime_ms(&self) -> u64 {
+            0
+        }
+        fn sleep(&mut self, duration_ms: u64) {
+            self.0.push(duration_ms);
+        }
+        fn entropy(&mut self) -> [u8; 32] {
+            [0; 32]
+        }
+        fn inventory(&mut self) -> repave_protocol::Inventory {
+            unreachable!()
+        }
+        fn has_other_disks(&mut self) -> bool {
+            unreachable!()
+        }
+        fn default_partition(&mut self, _: u64) -> Option<Sha256> {
+            unreachable!()
+        }
+        fn logs(&mut self) -> crate::edges::Logs {
+            unreachable!()
+        }
+    }
+
+    struct NoLink;
+
+    impl Link for NoLink {
+        fn trust_ca(&mut self, _: &str) -> Result<(), crate::edges::BadCa> {
+            unreachable!()
+        }
+        fn ask(&mut self, _: &[u8]) -> Result<Vec<u8>, LinkError> {
+            unreachable!()
+        }
+        fn tell(&mut self, _: Vec<u8>) {}
+        fn settle(&mut self) {}
+        fn blob(&mut self, _: &str, _: &Sha256, _: usize) -> Result<Vec<u8>, LinkError> {
+            unreachable!()
+        }
+        fn blob_range(
+            &mut self,
+            _: &str,
+            _: &Sha256,
+            _: u64,
+            _: usize,
+        ) -> Result<Vec<u8>, LinkError> {
+            unreachable!()
+        }
+    }
+
+    type Answer = Result<Vec<u8>, LinkError>;
+
+    /// Who was asked, the pauses between, and what came of it, if sources answer so in turn.
+    fn check(
+        mirrors: &mut Mirrors,
+        answer: impl Fn(usize) -> Answer,
+    ) -> (Vec<String>, Vec<u64>, Result<Vec<u8>, ImageError>) {
+        let (mut asked, mut pauses) = (Vec::new(), Pauses::default());
+        let mut way = Way { link: &mut NoLink, host: &mut pauses, mirrors };
+        let outcome = way.first_good("page", &Sha256::of(b"page"), &mut |_, source| {
             asked.push(source.to_owned());
-            if asked.len() > failures {
-                return Ok(asked.len());
-            }
-            Err(LinkError { peer: source.into(), reason: "connection reset".into() })
+            answer(asked.len())
         });
-        (outcome, asked, paused)
+        (asked, pauses.0, outcome)
+    }
+
+    fn three() -> Mirrors {
+        Mirrors::new(&["a", "b", "c"].map(String::from))
+    }
+
+    fn reset() -> Answer {
+        Err(LinkError::trouble("", "connection reset".into()))
     }
 
     #[test]
     fn every_source_is_asked_again_after_a_pause() {
-        assert_eq!(check(0), (Ok(1), vec!["a".into()], vec![]));
-        let (outcome, asked, paused) = check(4);
-        assert_eq!(outcome, Ok(5));
+        let good = || Ok(b"page".to_vec());
+        let (asked, pauses, outcome) = check(&mut three(), |_| good());
+        assert_eq!((asked, pauses, outcome), (vec!["a".into()], vec![], good_page()));
+        let fifth = |asked| if asked < 5 { reset() } else { good() };
+        let (asked, pauses, outcome) = check(&mut three(), fifth);
+        assert_eq!(outcome, good_page());
         assert_eq!(asked, ["a", "b", "c", "a", "b"]);
-        assert_eq!(paused, [1, 2, 3, 4]);
+        assert_eq!(pauses, [100, 200, 400, 800]);
+    }
+
+    fn good_page() -> Result<Vec<u8>, ImageError> {
+        Ok(b"page".to_vec())
     }
 
     #[test]
     fn attempts_end() {
-        let (outcome, asked, paused) = check(usize::MAX);
+        let (asked, pauses, outcome) = check(&mut three(), |_| reset());
         assert_eq!(asked.len(), FETCH_ATTEMPTS as usize);
-        assert_eq!(paused.len(), FETCH_ATTEMPTS as usize - 1);
+        assert_eq!(pauses.len(), FETCH_ATTEMPTS as usize - 1);
         let error = outcome.unwrap_err().to_string();
         assert_eq!(error, "page could not be had in 8 attempts over 3 sources");
+    }
+
+    #[test]
+    fn who_gives_another_page_is_not_asked_for_the_next_one() {
+        let mut mirrors = three();
+        let second = |asked| if asked < 2 { Ok(b"other".to_vec()) } else { Ok(b"page".to_vec()) };
+        let (asked, _, outcome) = check(&mut mirrors, second);
+        assert_eq!((asked, outcome), (vec!["a".into(), "b".into()], good_page()));
+        let (asked, ..) = check(&mut mirrors, |_| reset());
+        assert_eq!(asked[..4], ["b", "c", "b", "c"]);
+        let reports = mirrors.reports();
+        assert!(reports[0].lied && reports[0].reason.starts_with("served 5 bytes"), "{reports:?}");
+        assert!(reports[1..].iter().all(|report| !report.lied), "{reports:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod gpt;
 pub mod home;
 pub mod image;
 pub mod journal;
+pub mod mirrors;
 pub mod plan;
 pub mod report;
 pub mod resident;

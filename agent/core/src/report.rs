@@ -2,13 +2,14 @@
 //! within a boot. What a status says of stages is taken from values that only reached stages make.
 
 use repave_protocol::{
-    Coverage, Inventory, LogTail, Nonce, PoolId, SealReport, ServerId, Side, SigningKey, Standing,
-    Status, TrustDocument, WatchdogReport, seal,
+    Coverage, Inventory, LogTail, Nonce, PoolId, SealReport, ServerId, Side, SigningKey,
+    SourceReport, Standing, Status, TrustDocument, WatchdogReport, seal,
 };
 
 use crate::edges::{Host, Link, Logs};
 use crate::event::Event;
 use crate::journal::Record;
+use crate::mirrors::Mirrors;
 
 /// Signs and numbers the statuses of one boot.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Voice {
     trust: u64,
     join_token: Option<String>,
     watchdog: Option<WatchdogReport>,
+    /// Sources that failed or lied since the present order came.
+    bad_sources: Vec<SourceReport>,
 }
 
 impl Voice {
@@ -33,7 +36,8 @@ impl Voice {
         join_token: Option<String>,
     ) -> Self {
         let (pool, trust) = (trust.pool.clone(), trust.version);
-        Self { pool, key, boot, side, sequence: 0, trust, join_token, watchdog: None }
+        let (watchdog, bad_sources) = (None, Vec::new());
+        Self { pool, key, boot, side, sequence: 0, trust, join_token, watchdog, bad_sources }
     }
 
     /// From now on it goes by another trust document.
@@ -44,6 +48,22 @@ impl Voice {
     /// What guards the server from now on.
     pub(crate) fn guarded_by(&mut self, watchdog: WatchdogReport) {
         self.watchdog = Some(watchdog);
+    }
+
+    /// Names the sources that turned out to be bad, from now on. A purposing that is tried again
+    /// gives each another chance, and what it did in an earlier try is still said.
+    pub(crate) fn names(&mut self, mirrors: &Mirrors) {
+        for report in mirrors.reports() {
+            match self.bad_sources.iter_mut().find(|known| known.source == report.source) {
+                Some(known) => *known = report,
+                None => self.bad_sources.push(report),
+            }
+        }
+    }
+
+    /// Another order came, whose sources may be others.
+    pub(crate) fn forget_sources(&mut self) {
+        self.bad_sources.clear();
     }
 
     /// Who speaks.
@@ -66,6 +86,10 @@ impl Voice {
     ) -> (Nonce, Vec<u8>) {
         let nonce = Nonce::from_random(host.entropy());
         let is_failed = matches!(standing, Standing::Failed { .. });
+        let bad_sources = match standing.may_name_sources() {
+            true => self.bad_sources.clone(),
+            false => Vec::new(),
+        };
         let status = Status {
             crit: Vec::new(),
             pool: self.pool.clone(),
@@ -92,6 +116,7 @@ impl Voice {
                 let Logs { agent, kernel } = host.logs();
                 LogTail::of(&agent, &kernel)
             }),
+            bad_sources,
             uptime_ms: host.uptime_ms(),
             watchdog: self.watchdog.clone(),
             inventory,

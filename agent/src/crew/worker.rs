@@ -161,7 +161,6 @@ impl Worker {
             return Ok(());
         };
         let url = blob_url(source, pack);
-        let fault = |reason| WorkError::Source(LinkError { peer: url.clone(), reason });
         let most = self.shared.stored_most_bytes;
         let mut lengths = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -169,12 +168,18 @@ impl Worker {
             if stored_bytes as usize > most {
                 let reason =
                     format!("a frame of {stored_bytes} bytes; a chunk's has at most {most}");
-                return Err(fault(reason));
+                return Err(WorkError::Source(LinkError::trouble(&url, reason)));
             }
             lengths.push(stored_bytes as usize);
         }
-        self.pause(*pause_ms);
+        self.pause(Duration::from_millis(*pause_ms));
         let http = Arc::clone(&self.shared.http);
+        // Booked after the pause, so that others go meanwhile; waited for before the request, so that
+        // the source is not blamed for it.
+        self.pause(http.book(source, lengths.iter().map(|length| *length as u64).sum()));
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return Err(WorkError::Source(LinkError::trouble(&url, "nobody waits for it".into())));
+        }
         http.get_pieces(&url, *offset_bytes, &lengths, &mut |frame| each(self, frame))
             .map_err(WorkError::Source)
     }
@@ -189,7 +194,7 @@ impl Worker {
         };
         self.inflate(frame, &mut buffer[..length_bytes]).map_err(|reason| {
             let reason = format!("frame at byte {offset_bytes} {reason}");
-            WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+            WorkError::Source(LinkError::lie(&blob_url(source, pack), reason))
         })
     }
 
@@ -239,8 +244,8 @@ impl Worker {
     }
 
     /// Waits, but not for what nobody will reap: stopping unparks the thread.
-    fn pause(&self, pause_ms: u64) {
-        let until = Instant::now() + Duration::from_millis(pause_ms);
+    fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause;
         while !self.shared.stopping.load(Ordering::Acquire) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -255,7 +260,7 @@ impl Worker {
         let reason = format!("the worker panicked: {}", panic_text(panic));
         match work {
             Work::Fetch { source, pack, .. } => {
-                WorkError::Source(LinkError { peer: blob_url(source, pack), reason })
+                WorkError::Source(LinkError::trouble(&blob_url(source, pack), reason))
             }
             _ => {
                 let (operation, offset_bytes, length_bytes) = extent(work);

@@ -158,6 +158,29 @@ pub(super) fn check_scheme(url: &str, allowed: &'static [&'static str]) -> Resul
 }
 
 impl Fault {
+    /// Whether the server answered with something else than it was asked for, and so will again. All
+    /// else is trouble, a refusal included: a mirror may be behind, or busy.
+    pub(crate) const fn is_lie(&self) -> bool {
+        match self {
+            Self::Redirect { .. }
+            | Self::RangeIgnored
+            | Self::ContentRange { .. }
+            | Self::ContentEncoding { .. }
+            | Self::Unframed
+            | Self::Long { .. } => true,
+            Self::Url
+            | Self::Scheme { .. }
+            | Self::RangeOverflow
+            | Self::HostNotFound
+            | Self::Connection(_)
+            | Self::Tls(_)
+            | Self::Timeout { .. }
+            | Self::Protocol(_)
+            | Self::Status { .. }
+            | Self::Short { .. } => false,
+        }
+    }
+
     /// What ureq's error means while a request is made; `limit` is what the whole may take.
     pub(super) fn of_request(error: ureq::Error, limit: Duration) -> Self {
         match error {

@@ -12,6 +12,7 @@ mod error;
 mod verifier;
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use self::answer::Expected;
 use self::connector::TlsConnector;
 
 pub use self::error::{Fault, HttpError, SetupError};
+
+use crate::pace::SourceLimit;
 
 /// Header bytes of an answer at most.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
@@ -58,11 +61,12 @@ impl Default for Timeouts {
 }
 
 /// A client with kept connections. Clones share them, and may be used from any thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     /// Replaced when other CAs are pinned. A request goes on with the one that it began with.
     agent: Arc<RwLock<Agent>>,
     timeouts: Timeouts,
+    limit: Option<Arc<SourceLimit>>,
 }
 
 impl Client {
@@ -72,7 +76,7 @@ impl Client {
     /// If `ca_pem` is not PEM, or has no certificate, or one that cannot be a trust anchor.
     pub fn new(ca_pem: &[u8], timeouts: Timeouts) -> Result<Self, SetupError> {
         let agent = Arc::new(RwLock::new(agent(ca_pem, timeouts)?));
-        Ok(Self { agent, timeouts })
+        Ok(Self { agent, timeouts, limit: None })
     }
 
     /// A client that trusts nobody: https fails, http serves.
@@ -80,7 +84,18 @@ impl Client {
         let connector = ().chain(TcpConnector::default());
         let config = config(timeouts);
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
-        Self { agent: Arc::new(RwLock::new(agent)), timeouts }
+        Self { agent: Arc::new(RwLock::new(agent)), timeouts, limit: None }
+    }
+
+    /// The same, with a limit for what is asked of each source.
+    pub fn limited(self, bytes_per_s: Option<NonZeroU64>) -> Self {
+        Self { limit: bytes_per_s.map(|rate| Arc::new(SourceLimit::new(rate))), ..self }
+    }
+
+    /// Books what is about to be asked of a source. Returns how long to wait before that; nobody
+    /// waits here, so that no time-out counts it.
+    pub fn book(&self, source: &str, bytes: u64) -> Duration {
+        self.limit.as_ref().map_or(Duration::ZERO, |limit| limit.book(source, bytes))
     }
 
     /// Trusts the CA certificates in `ca_pem` and no others, from the next request on; this client
@@ -133,7 +148,8 @@ impl Client {
         into: &mut [u8],
     ) -> Result<(), HttpError> {
         self.read_range(url, offset_bytes, into.len() as u64, &mut |body, limit| {
-            answer::fill(body, into, limit)
+            answer::fill(body, into, limit)?;
+            answer::expect_end(body, into.len() as u64, limit)
         })
     }
 
@@ -149,8 +165,12 @@ impl Client {
         let length_bytes = lengths.iter().map(|length| *length as u64).sum();
         let mut piece = vec![0; lengths.iter().copied().max().unwrap_or(0)];
         self.read_range(url, offset_bytes, length_bytes, &mut |body, limit| {
-            for length in lengths {
+            for (number, length) in lengths.iter().enumerate() {
                 answer::fill(body, &mut piece[..*length], limit)?;
+                // The last piece is good only if it is the last.
+                if number + 1 == lengths.len() {
+                    answer::expect_end(body, length_bytes, limit)?;
+                }
                 each(&piece[..*length]);
             }
             Ok(())
@@ -175,8 +195,7 @@ impl Client {
             let response = self.send_get(url, Some(range), limit)?;
             let expected = Expected::Range { first: offset_bytes, last };
             let mut reader = reader(response, expected, limit)?;
-            take(&mut reader, limit)?;
-            answer::expect_end(&mut reader, length_bytes, limit)
+            take(&mut reader, limit)
         };
         exchange().map_err(|fault| HttpError::new(url, fault))
     }

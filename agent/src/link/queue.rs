@@ -151,6 +151,7 @@ mod tests {
             wiped: None,
             standing,
             log: None,
+            bad_sources: Vec::new(),
             uptime_ms: 1,
             watchdog: None,
             inventory: None,

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{SigSet, Signal};
 use repave_core::alone::{self, Means, Wish};
-use repave_core::edges::{Crew, Disk, Host, Link};
-use repave_core::image::TrustedImage;
+use repave_core::edges::{Crew, Disk, Link};
+use repave_core::image::{TrustedImage, Way};
+use repave_core::mirrors::Mirrors;
 use repave_image::{Layout, OciManifest, limits};
 use repave_protocol::{Envelope, ImageReference, PublicKey, TrustDocument, strict_json};
 
@@ -53,10 +54,13 @@ pub(crate) fn run(arguments: &[&str]) -> ExitCode {
 fn write(options: &Options) -> Result<Report> {
     let progress = Progress::start(options);
     stop_on_interrupt()?;
-    let sources = Arc::new(Sources::new(options.ca.as_deref())?);
+    let sources = Arc::new(Sources::new(options.ca.as_deref(), options.limit_rate)?);
     let mut link = LibraryLink(Arc::clone(&sources));
     let mut host = world::host();
-    let image = find_image(options, &mut link, &mut host)?;
+    let mut mirrors = Mirrors::new(&options.sources);
+    let (reference, trust) = find_image(options, &mut link)?;
+    let mut way = Way { link: &mut link, host: &mut host, mirrors: &mut mirrors };
+    let image = TrustedImage::fetch(&mut way, &reference, &trust)?;
     let path = Path::new(&options.device);
     let facts = repave_protocol::Disk { name: options.device.clone(), ..Default::default() };
     let mut disk = OpenDisk::open_alone(facts, path)?;
@@ -64,11 +68,10 @@ fn write(options: &Options) -> Result<Report> {
     let chunk_bytes = image.manifest().manifest().chunk_bytes;
     let mut workers = crew.start(0, chunk_bytes)?;
     let wish = Wish { bare: options.bare, read_back: options.read_back };
-    let means =
-        Means { link: &mut link, host: &mut host, disk: &mut disk, workers: workers.as_mut() };
+    let means = Means { way, disk: &mut disk, workers: workers.as_mut() };
     let total_bytes = image.manifest().size_bytes();
-    let mut watch = |_: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
-        progress.show(host.uptime_ms(), done_bytes, total_bytes);
+    let mut watch = |way: &mut Way<'_>, done_bytes: u64| {
+        progress.show(way.host.uptime_ms(), done_bytes, total_bytes);
     };
     let tally = alone::write(&image, wish, means, &mut watch)?;
     if !options.bare
@@ -78,7 +81,7 @@ fn write(options: &Options) -> Result<Report> {
     }
     drop(workers);
     progress.end();
-    Ok(progress.report(sources.fetched_bytes(), tally))
+    Ok(progress.report(sources.fetched_bytes(), tally, mirrors.reports()))
 }
 
 /// Ends the process when the terminal or a service manager asks: at once, since what is on the
@@ -101,12 +104,12 @@ fn stop_on_interrupt() -> Result<()> {
     Ok(())
 }
 
-/// Finds the image by name and version in the library's list, or by the digest that was given.
+/// Finds the image by name and version in the library's list, or by the digest that was given; and
+/// what is believed of it.
 fn find_image(
     options: &Options,
     link: &mut LibraryLink,
-    host: &mut dyn Host,
-) -> Result<TrustedImage> {
+) -> Result<(ImageReference, TrustDocument)> {
     let source = options.sources.first().context("--source is needed")?;
     let manifest = match options.manifest {
         Some(manifest) => manifest,
@@ -142,7 +145,7 @@ fn find_image(
         ca_pem: String::new(),
         least_versions: Default::default(),
     };
-    Ok(TrustedImage::fetch(link, host, &reference, &options.sources, &trust)?)
+    Ok((reference, trust))
 }
 
 /// The key that must have signed the image: the one that was given, or the one that says it did.

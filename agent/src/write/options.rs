@@ -1,5 +1,7 @@
 //! What `repave-agent write` is asked to do.
 
+use std::num::NonZeroU64;
+
 use anyhow::{Context, Result, bail};
 use repave_protocol::{PublicKey, Sha256};
 
@@ -8,13 +10,15 @@ use super::number;
 /// How it is called.
 pub(crate) const USAGE: &str = "\
 usage: repave-agent write --source URL|DIR --image NAME:VERSION[@SHA256] --device DEVICE
-                          [--bare] [--no-read-back] [--json] [--image-key KEY] [--ca FILE]
+                          [--bare] [--no-read-back] [--json] [--limit-rate BYTES_PER_S]
+                          [--image-key KEY] [--ca FILE]
   --source        an image library: its folder, or where it is served; may be given again for mirrors
   --image         the image; with the digest of its manifest the library's list is not needed
   --device        a whole disk, a partition, or a file; it must not be in use
   --bare          the device becomes the image's one partition, with no partition table
   --no-read-back  do not read back what was written
   --json          figures of the run on standard output
+  --limit-rate    most bytes per second that are asked of each source
   --image-key     the public key that must have signed the image
   --ca            PEM file of the certificates that https sources must be vouched for by
 ";
@@ -30,6 +34,7 @@ pub(super) struct Options {
     pub(super) bare: bool,
     pub(super) read_back: bool,
     pub(super) json: bool,
+    pub(super) limit_rate: Option<NonZeroU64>,
     pub(super) image_key: Option<PublicKey>,
     pub(super) ca: Option<String>,
 }
@@ -37,7 +42,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn parse(arguments: &[&str]) -> Result<Self> {
         let (mut sources, mut image, mut device) = (Vec::new(), None, None);
-        let (mut image_key, mut ca) = (None, None);
+        let (mut image_key, mut ca, mut limit_rate) = (None, None, None);
         let (mut bare, mut read_back, mut json) = (false, true, false);
         let mut words = arguments.iter().copied();
         while let Some(word) = words.next() {
@@ -61,6 +66,13 @@ impl Options {
                     image_key = Some(key);
                 }
                 "--ca" => once(option, &mut ca, value()?)?,
+                "--limit-rate" => {
+                    let text = value()?;
+                    let rate = text.parse().with_context(|| {
+                        format!("{text:?} is no rate: give bytes per second, at least 1")
+                    })?;
+                    limit_rate = Some(rate);
+                }
                 "--bare" if inline.is_none() => bare = true,
                 "--no-read-back" if inline.is_none() => read_back = false,
                 "--json" if inline.is_none() => json = true,
@@ -86,7 +98,19 @@ impl Options {
             .with_context(|| format!("{image:?} has no version: give NAME:VERSION"))?;
         let (name, version) = (name.to_owned(), number(version)?);
         let (device, ca) = (device.to_owned(), ca.map(str::to_owned));
-        Ok(Self { sources, name, version, manifest, device, bare, read_back, json, image_key, ca })
+        Ok(Self {
+            sources,
+            name,
+            version,
+            manifest,
+            device,
+            bare,
+            read_back,
+            json,
+            limit_rate,
+            image_key,
+            ca,
+        })
     }
 }
 
@@ -130,6 +154,9 @@ mod tests {
         assert!(options.read_back && !options.bare && !options.json);
         let options = parse(&["--no-read-back", "--bare", "--json"]).unwrap();
         assert!(!options.read_back && options.bare && options.json);
+        assert_eq!(options.limit_rate, None);
+        let options = parse(&["--limit-rate", "1000000"]).unwrap();
+        assert_eq!(options.limit_rate.map(u64::from), Some(1_000_000));
         let digest = "ab".repeat(32);
         let image = format!("--image=web:7@sha256:{digest}");
         assert_eq!(parse(&[&image]).unwrap().manifest.unwrap().to_string(), digest);
@@ -155,6 +182,8 @@ mod tests {
             (&["--image", "web:new"], "\"new\" is no version"),
             (&["--image", "web:1@sha256:12"], "\"12\" is no SHA-256"),
             (&["--image=web:1", "--image-key", "12"], "\"12\" is no public key"),
+            (&["--image=web:1", "--limit-rate", "0"], "\"0\" is no rate: give bytes per second"),
+            (&["--image=web:1", "--limit-rate=1M"], "\"1M\" is no rate"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(part), "{error:?}, not {part:?}");

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use repave_core::transfer::Tally;
+use repave_protocol::SourceReport;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -23,6 +24,8 @@ pub(super) struct Report {
     written_bytes: u64,
     skipped_bytes: u64,
     read_back_bytes: u64,
+    /// Sources that lied, or failed again and again.
+    bad_sources: Vec<SourceReport>,
 }
 
 impl Report {
@@ -33,7 +36,7 @@ impl Report {
 
     pub(super) fn words(&self, options: &Options) -> String {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        format!(
+        let mut text = format!(
             "{} is {}:{} now: {:.1} MiB written, {:.1} MiB were right already, {:.1} MiB fetched, \
              {:.1} MiB read back, in {:.1} s\n",
             options.device,
@@ -44,7 +47,12 @@ impl Report {
             mib(self.fetched_bytes),
             mib(self.read_back_bytes),
             self.wall_s,
-        )
+        );
+        for SourceReport { source, lied, reason } in &self.bad_sources {
+            let did = if *lied { "lied" } else { "failed" };
+            text.push_str(&format!("source {source} {did}, last: {reason}\n"));
+        }
+        text
     }
 }
 
@@ -78,7 +86,12 @@ impl Progress {
         }
     }
 
-    pub(super) fn report(&self, fetched_bytes: u64, tally: Tally) -> Report {
+    pub(super) fn report(
+        &self,
+        fetched_bytes: u64,
+        tally: Tally,
+        bad_sources: Vec<SourceReport>,
+    ) -> Report {
         let Tally { written_bytes, skipped_bytes, read_back_bytes } = tally;
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Report {
@@ -89,6 +102,7 @@ impl Progress {
             written_bytes,
             skipped_bytes,
             read_back_bytes,
+            bad_sources,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +23,9 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// With the file of the CA certificates of https sources, if there are such.
-    pub(super) fn new(ca: Option<&str>) -> Result<Self> {
+    /// With the file of the CA certificates of https sources, if there are such, and a limit for each
+    /// source.
+    pub(super) fn new(ca: Option<&str>, bytes_per_s: Option<NonZeroU64>) -> Result<Self> {
         let client = match ca {
             Some(path) => std::fs::read(path)
                 .map_err(anyhow::Error::from)
@@ -31,7 +33,7 @@ impl Sources {
                 .with_context(|| format!("--ca {path}"))?,
             None => Client::plain(Timeouts::default()),
         };
-        Ok(Self { client, fetched_bytes: AtomicU64::new(0) })
+        Ok(Self { client: client.limited(bytes_per_s), fetched_bytes: AtomicU64::new(0) })
     }
 
     /// Bytes of bodies received or read so far.
@@ -51,7 +53,7 @@ fn path_of(url: &str) -> Option<&str> {
 }
 
 fn fail(path: &str, error: &std::io::Error) -> LinkError {
-    LinkError { peer: path.into(), reason: error.to_string() }
+    LinkError::trouble(path, error.to_string())
 }
 
 impl Http for Sources {
@@ -69,7 +71,7 @@ impl Http for Sources {
                 file.read_to_end(&mut bytes).map_err(|error| fail(path, &error))?;
                 if bytes.len() > limit_bytes {
                     let reason = format!("longer than {limit_bytes} bytes");
-                    return Err(LinkError { peer: path.into(), reason });
+                    return Err(LinkError::lie(path, reason));
                 }
                 bytes
             }
@@ -106,13 +108,17 @@ impl Http for Sources {
         Http::get_pieces(&self.client, url, offset_bytes, lengths, counted)
     }
 
+    fn book(&self, source: &str, bytes: u64) -> Duration {
+        self.client.book(source, bytes)
+    }
+
     fn trust_ca(&self, _: &str) -> Result<(), BadCa> {
         Err(BadCa { reason: "nobody to be told of by".into() })
     }
 }
 
 fn no_controller(peer: &str) -> LinkError {
-    LinkError { peer: peer.into(), reason: "there is no controller here".into() }
+    LinkError::trouble(peer, "there is no controller here".into())
 }
 
 /// A link without a controller at its end.

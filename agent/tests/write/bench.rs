@@ -20,6 +20,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// A library with `web:1`, one ext4 with three mebibytes of noise in it.
     pub(crate) fn new() -> Self {
+        let noise = (0_u32..3 << 18).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes());
+        Self::with(&noise.collect::<Vec<u8>>(), &ImportOptions::new("web", 1))
+    }
+
+    /// The same with a file of other bytes in it.
+    pub(crate) fn with(bytes: &[u8], options: &ImportOptions) -> Self {
         let bench =
             Self { folder: tempfile::tempdir().unwrap(), key: SigningKey::from_seed(&[7; 32]) };
         let boot = bench.path("tree/boot");
@@ -29,8 +35,7 @@ impl Bench {
         program[0x3c] = 128;
         program[128..134].copy_from_slice(b"PE\0\0\x64\x86");
         fs::write(boot.join("vmlinuz"), program).unwrap();
-        let noise = (0_u32..3 << 18).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes());
-        fs::write(bench.path("tree/noise"), noise.collect::<Vec<u8>>()).unwrap();
+        fs::write(bench.path("tree/noise"), bytes).unwrap();
         let image = bench.path("root.ext4");
         let made = Command::new("/sbin/mkfs.ext4")
             .args(["-q", "-d"])
@@ -41,8 +46,7 @@ impl Bench {
         fs::write(bench.path("boot.json"), BOOT).unwrap();
         let boot = BootDescriptor::read(&bench.path("boot.json")).unwrap();
         let library = Library::open_or_create(&bench.path("library")).unwrap();
-        let options = ImportOptions::new("web", 1);
-        import(&image, &boot, &options, &library, &bench.key, &mut |_| {}).unwrap();
+        import(&image, &boot, options, &library, &bench.key, &mut |_| {}).unwrap();
         bench
     }
 

@@ -153,6 +153,7 @@ impl Device {
                 wiped: None,
                 standing: Standing::Idle,
                 log: None,
+                bad_sources: Vec::new(),
                 uptime_ms: 0,
                 watchdog: None,
                 inventory: None,

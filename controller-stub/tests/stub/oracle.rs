@@ -32,6 +32,7 @@ impl History {
             wiped: None,
             standing: Standing::Idle,
             log: None,
+            bad_sources: Vec::new(),
             uptime_ms: 0,
             watchdog: None,
             inventory: None,

@@ -97,6 +97,7 @@ impl Device {
                 (false, false) => Standing::Idle,
             },
             log: None,
+            bad_sources: Vec::new(),
             uptime_ms: self.sequence * 15_000,
             watchdog: None,
             inventory: (self.sequence == 0).then(|| inventory(self.number)),

@@ -83,6 +83,15 @@ pub enum EventKind {
         /// What is so, in a sentence.
         note: String,
     },
+    /// A source (mirror) of images lied to a server, or failed it again and again.
+    Source {
+        /// Its URL.
+        source: String,
+        /// It lied.
+        lied: bool,
+        /// What it did, in a sentence.
+        note: String,
+    },
     /// The balancer has something to say that is not about one server.
     Balancer {
         /// A sentence.
@@ -110,7 +119,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every name there is.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 11] = [
         "enrolled",
         "boot",
         "standing",
@@ -118,6 +127,7 @@ impl EventKind {
         "order",
         "quarantine",
         "watchdog",
+        "source",
         "balancer",
         "power",
         "operator",
@@ -133,6 +143,7 @@ impl EventKind {
             Self::Order { .. } => "order",
             Self::Quarantine { .. } => "quarantine",
             Self::Watchdog { .. } => "watchdog",
+            Self::Source { .. } => "source",
             Self::Balancer { .. } => "balancer",
             Self::Power { .. } => "power",
             Self::Operator { .. } => "operator",

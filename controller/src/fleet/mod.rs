@@ -12,6 +12,7 @@ mod observe;
 mod operate;
 mod orders;
 mod server;
+mod sources;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use super::guard;
 use super::hardware::{Facts, Print};
 use super::orders::Wish;
 use super::server::{Failures, Seen, Server};
+use super::sources;
 use super::standing::Standing;
 
 /// What the pool's policy says about reports.
@@ -46,6 +47,7 @@ impl Seen {
             trust: status.trust,
             default_trust,
             watchdog: status.watchdog.clone(),
+            bad_sources: sources::known(status, before),
             default_armed: guard::default_armed(status, before),
         }
     }
@@ -61,12 +63,16 @@ impl Server {
         let is_repeat = status.boot == self.seen.boot && status.sequence == self.seen.sequence;
         let is_boot = status.boot != self.seen.boot;
         let guards = guard::news(&self.seen, status);
-        self.seen = Seen::of(status, Some(&self.seen), now_ms);
+        let seen = Seen::of(status, Some(&self.seen), now_ms);
+        let is_known = self.enrolment.is_approved();
+        let named = if is_known { sources::news(&self.seen, &seen) } else { Vec::new() };
+        self.seen = seen;
         let mut events = Vec::new();
         if is_boot {
             events.push(Event::boot(status, now_ms));
         }
-        events.extend(guards.into_iter().map(|kind| Event::of(self.id, now_ms, kind)));
+        let told = guards.into_iter().chain(named);
+        events.extend(told.map(|kind| Event::of(self.id, now_ms, kind)));
         if let Some(reason) = self.recognise(status) {
             self.enrolment = Enrolment::Suspended { reason };
         }

@@ -12,6 +12,7 @@ use super::enrolment::Enrolment;
 use super::hardware::{Facts, Print};
 use super::log::Logged;
 use super::orders::{Assignment, Wish};
+use super::sources::BadSources;
 use super::standing::Standing;
 
 /// One server.
@@ -106,6 +107,9 @@ pub struct Seen {
     /// What guarded it, if it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watchdog: Option<WatchdogReport>,
+    /// Sources that it named as bad in its last purposing. In a box, since most servers name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bad_sources: Option<Box<BadSources>>,
     /// Whether a watchdog guarded its default side when that last spoke of itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub default_armed: bool,

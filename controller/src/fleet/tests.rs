@@ -97,6 +97,7 @@ fn status() -> Status {
         wiped: None,
         standing: Said::Idle,
         log: None,
+        bad_sources: Vec::new(),
         uptime_ms: 0,
         watchdog: None,
         inventory: Some(inventory("S1")),

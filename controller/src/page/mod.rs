@@ -37,7 +37,7 @@ const LOGIN_BYTES: usize = 4 * 1024;
 /// Decisions and notes that are shown.
 const EVENTS: usize = 30;
 /// Kinds of events that say what was decided, and why, and what nobody decided.
-const KINDS: [&str; 5] = ["decision", "balancer", "operator", "quarantine", "watchdog"];
+const KINDS: [&str; 6] = ["decision", "balancer", "operator", "quarantine", "watchdog", "source"];
 /// The page may use its own style sheet and send its own forms, and nothing else at all.
 const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";

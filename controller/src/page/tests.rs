@@ -38,6 +38,7 @@ fn server(seed: u8, name: &str, standing: Standing) -> Server {
             trust: None,
             default_trust: None,
             watchdog: None,
+            bad_sources: None,
             default_armed: false,
         },
         facts: Facts { serial: Some(format!("S{seed}")), ..Facts::default() },

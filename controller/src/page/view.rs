@@ -297,6 +297,7 @@ fn event_row(event: &Event, overview: &Overview) -> EventRow {
         }
         EventKind::Balancer { note } => ("note".into(), note.clone()),
         EventKind::Watchdog { note, .. } => ("watchdog".into(), note.clone()),
+        EventKind::Source { note, .. } => ("source".into(), note.clone()),
         EventKind::Quarantine { image, code, count } => {
             (format!("{image} quarantined"), format!("failed {count} ×, the last {code}"))
         }

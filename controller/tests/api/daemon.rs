@@ -209,6 +209,7 @@ fn status_of(seed: u8, change: impl FnOnce(&mut Status)) -> (ServerId, Vec<u8>) 
         wiped: None,
         standing: Standing::Idle,
         log: None,
+        bad_sources: Vec::new(),
         uptime_ms: 1,
         watchdog: None,
         inventory: Some(Inventory { dmi, architecture: "amd64".into(), ..Inventory::default() }),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use repave_controller::fleet::{EventKind, Standing};
 use repave_controller::views::{EventView, FailureView, LogView, Page, ServerView, TypeView};
-use repave_protocol::{Guard, Stage, WatchdogReport};
+use repave_protocol::{Guard, SourceReport, Stage, WatchdogReport};
 use serde_json::{Value, json};
 
 use crate::POLICY;
@@ -56,6 +56,10 @@ fn server() -> ServerView {
             guard: Guard::NotArmed { reason: "no watchdog was found\u{1b}[2J".into() },
             expired: true,
         }),
+        bad_sources: vec![
+            SourceReport::new("http://ann:s3cret@a/", true, "gzip"),
+            SourceReport { source: "http://b/\u{1b}[2J".into(), lied: false, reason: "503".into() },
+        ],
         logged: Some("2026-11-24T15:07:13Z".into()),
         failures: vec![FailureView {
             image: "web:1".into(),
@@ -114,6 +118,9 @@ fn a_server_is_shown_without_what_would_steer_the_terminal() {
     assert!(shown.contains("web:1             2"), "{shown}");
     let guard = "watchdog      not armed: no watchdog was found\u{fffd}[2J; it reset the server";
     assert!(shown.contains(guard), "{shown}");
+    let sources =
+        "bad sources   http://***@a/ lied: gzip; http://b/\u{fffd}[2J failed repeatedly: 503";
+    assert!(shown.contains(sources), "{shown}");
     assert!(shown.contains("ago: repave server log alpha"), "{shown}");
     controller.done();
 }

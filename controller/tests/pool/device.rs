@@ -178,6 +178,7 @@ impl Life {
             wiped: self.wiped.clone(),
             standing,
             log: None,
+            bad_sources: Vec::new(),
             uptime_ms: 0,
             watchdog: None,
             inventory: (self.sequence == 0).then_some(inventory),

@@ -7,9 +7,9 @@ use repave_protocol::{
     Blame, BootMethod, Coverage, Directive, DirectiveExpected, Disk, DiskSelector, Dmi, Fault,
     Firmware, Generation, Guard, ImageReference, ImageSignature, ImageSignatureExpected,
     InterfaceSettings, Inventory, Load, LogTail, Nic, Nonce, Order, Partition, PartitionTable,
-    PoolId, Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey, Stage,
-    Standing, Status, StatusExpected, TrustDocument, TrustExpected, WatchdogReport, Wipe, WipePass,
-    WipedRange,
+    PoolId, Purpose, SealReport, ServerId, Settings, SettingsFile, Sha256, Side, SigningKey,
+    SourceReport, Stage, Standing, Status, StatusExpected, TrustDocument, TrustExpected,
+    WatchdogReport, Wipe, WipePass, WipedRange,
 };
 
 pub(crate) fn device_key() -> SigningKey {
@@ -68,6 +68,7 @@ pub(crate) fn status(standing: Standing) -> Status {
         wiped: None,
         standing,
         log: None,
+        bad_sources: Vec::new(),
         uptime_ms: 1_600,
         watchdog: None,
         inventory: None,
@@ -96,6 +97,18 @@ pub(crate) fn status_purposing() -> Status {
         total_bytes: 640 << 20,
         bytes_per_s: 48 << 20,
     })
+}
+
+/// Two mirrors turned out to be bad under way.
+pub(crate) fn bad_sources() -> Vec<SourceReport> {
+    vec![
+        SourceReport::new("http://ann:s3cret@mirror-1/web", true, "inflates to 17 bytes"),
+        SourceReport::new("http://mirror-2/web", false, "status 503: busy"),
+    ]
+}
+
+pub(crate) fn status_bad_sources() -> Status {
+    Status { bad_sources: bad_sources(), ..status_purposing() }
 }
 
 /// About to leave by kexec, guarded across it, after the watchdog had reset the server.

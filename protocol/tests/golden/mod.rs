@@ -29,6 +29,7 @@ fn statuses() {
     for (file, status) in [
         ("status-idle.json", example::status_idle()),
         ("status-purposing.json", example::status_purposing()),
+        ("status-bad-sources.json", example::status_bad_sources()),
         ("status-leaving.json", example::status_leaving()),
         ("status-failed.json", example::status_failed()),
         ("status-up.json", example::status_up()),

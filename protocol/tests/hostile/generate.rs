@@ -479,6 +479,45 @@ fn on_other_messages() -> Vec<Attack> {
             &example::device_key(),
         ),
         on_status(
+            "status-too-many-bad-sources",
+            "more bad sources than an order names, to fill the controller's records",
+            "outside-limit",
+            &{
+                let bad_sources = vec![example::bad_sources().remove(0); limits::SOURCES + 1];
+                Status { bad_sources, ..example::status_purposing() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-bad-source-too-long",
+            "a bad source whose reason fills an envelope",
+            "outside-limit",
+            &{
+                let mut bad_sources = example::bad_sources();
+                bad_sources[1].reason = "x".repeat(limits::SOURCE_REPORT_TEXT_BYTES + 1);
+                Status { bad_sources, ..example::status_purposing() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-bad-source-escape",
+            "a bad source whose name clears the terminal of whoever reads it",
+            "malformed",
+            &{
+                let mut bad_sources = example::bad_sources();
+                bad_sources[0].source = "http://mirror/\u{1b}[2J".into();
+                Status { bad_sources, ..example::status_failed() }
+            },
+            &example::device_key(),
+        ),
+        on_status(
+            "status-bad-sources-of-no-purposing",
+            "bad sources of a server that fetches nothing, to put them into the pool's events",
+            "malformed",
+            &Status { bad_sources: example::bad_sources(), ..example::status_up() },
+            &example::device_key(),
+        ),
+        on_status(
             "status-watchdog-too-long",
             "a watchdog whose name fills an envelope",
             "outside-limit",

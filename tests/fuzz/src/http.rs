@@ -187,7 +187,7 @@ impl Http for Frame {
         let frame = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match frame.get(..into.len()) {
             Some(bytes) => into.copy_from_slice(bytes),
-            None => return Err(LinkError { peer: url.into(), reason: "too short".into() }),
+            None => return Err(LinkError::trouble(url, "too short".into())),
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A controller's double with real keys: it approves, orders, serves blobs, lies on demand, and
 //! knows by which name each of its lies must be refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use repave_core::edges::LinkError;
@@ -109,9 +109,9 @@ pub enum SourceFault {
     Missing,
     /// One bit is other.
     Corrupt,
-    /// It ends early.
+    /// It ends early, which is trouble.
     Short,
-    /// It has a byte more.
+    /// It is longer than was asked for, which is a lie that is seen before the bytes are.
     Long,
     /// It serves another part of it.
     Elsewhere,
@@ -134,8 +134,10 @@ pub struct Controller {
     pub images: BTreeMap<Sha256, Rc<Image>>,
     /// Lies for the next answers.
     pub lies: VecDeque<Lie>,
-    /// What the first source does to chunks.
+    /// What the first source does to blobs.
     pub source_fault: Option<SourceFault>,
+    /// Whether it does so to packs only, and serves the rest of an image as it is.
+    pub is_fault_in_packs_only: bool,
     /// Whether no source has any blob.
     pub sources_are_down: bool,
     /// The CA of its certificate; whoever believes another one cannot be talked to.
@@ -147,7 +149,10 @@ pub struct Controller {
     directives: Rc<SigningKey>,
     image_key: Rc<SigningKey>,
     stranger: Rc<SigningKey>,
+    /// How often the first source was asked for a part of a blob.
+    pub first_source_asked: usize,
     blobs: BTreeMap<Sha256, Rc<Vec<u8>>>,
+    packs: BTreeSet<Sha256>,
     order: Option<(Generation, Order)>,
     earlier: Option<(Generation, Order)>,
     generation: Generation,
@@ -179,6 +184,7 @@ impl Controller {
             images: BTreeMap::new(),
             lies: VecDeque::new(),
             source_fault: None,
+            is_fault_in_packs_only: false,
             sources_are_down: false,
             ca: BURNED_CA.into(),
             brings: None,
@@ -186,7 +192,9 @@ impl Controller {
             directives: key(2),
             image_key: key(3),
             stranger: key(4),
+            first_source_asked: 0,
             blobs: BTreeMap::new(),
+            packs: BTreeSet::new(),
             order: None,
             earlier: None,
             generation: Generation(0),
@@ -236,6 +244,7 @@ impl Controller {
         for (sha256, blob) in image.digests.iter().zip(&image.blobs) {
             self.blobs.insert(*sha256, Rc::clone(blob));
         }
+        self.packs.extend(&image.digests[Image::BLOBS_BEFORE_PACKS..]);
         self.images.insert(image.reference.manifest, Rc::clone(image));
     }
 
@@ -309,8 +318,7 @@ impl Controller {
 
     /// The answer to the status heard last.
     pub fn answer(&mut self, mishap: Option<Mishap>) -> Result<Vec<u8>, LinkError> {
-        let unreachable =
-            |reason: &str| LinkError { peer: "sim://controller".into(), reason: reason.into() };
+        let unreachable = |reason: &str| LinkError::trouble("sim://controller", reason.into());
         let Some(status) = self.statuses.last().cloned() else {
             return Err(unreachable("no status to answer"));
         };
@@ -385,15 +393,16 @@ impl Controller {
         bytes
     }
 
-    /// A part of a blob; chunks suffer from the first source's fault, or from any source's `fault`.
+    /// A part of a blob; it suffers from the first source's fault, or from any source's `fault`.
     pub fn blob(
-        &self,
+        &mut self,
         source: &str,
         blob: &Sha256,
         (offset_bytes, length_bytes): (u64, Option<usize>),
         fault: Option<SourceFault>,
     ) -> Result<Vec<u8>, LinkError> {
-        let fail = |reason: String| Err(LinkError { peer: source.into(), reason });
+        self.first_source_asked += usize::from(source == SOURCES[0]);
+        let fail = |reason: String| Err(LinkError::trouble(source, reason));
         let Some(bytes) = self.blobs.get(blob).filter(|_| !self.sources_are_down) else {
             return fail(format!("404: no blob {blob}"));
         };
@@ -402,11 +411,18 @@ impl Controller {
         let Some(mut part) = range(offset_bytes as usize) else {
             return fail(format!("416: {length_bytes} bytes at {offset_bytes} of {}", bytes.len()));
         };
-        match fault.or(self.source_fault.filter(|_| source == SOURCES[0])) {
+        let is_faulty =
+            source == SOURCES[0] && (!self.is_fault_in_packs_only || self.packs.contains(blob));
+        match fault.or(self.source_fault.filter(|_| is_faulty)) {
             Some(SourceFault::Missing) => return fail("404".into()),
             Some(SourceFault::Corrupt) => part[length_bytes / 2] ^= 1,
-            Some(SourceFault::Short) => part.truncate(length_bytes / 2),
-            Some(SourceFault::Long) => part.push(b'}'),
+            Some(SourceFault::Short) => {
+                return fail(format!("the body ended after {} bytes", length_bytes / 2));
+            }
+            Some(SourceFault::Long) => {
+                let reason = format!("the body is longer than {length_bytes} bytes");
+                return Err(LinkError::lie(source, reason));
+            }
             Some(SourceFault::Elsewhere) => part = range(0).unwrap_or_default(),
             None => {}
         }

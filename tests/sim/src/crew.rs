@@ -98,17 +98,16 @@ impl Gang {
                 pause_ms,
             } => {
                 machine.events.sleep(pause_ms);
-                let fail =
-                    |reason: String| WorkError::Source(LinkError { peer: source.clone(), reason });
+                let lie = |reason: String| WorkError::Source(LinkError::lie(source, reason));
                 let part = (offset_bytes, Some(stored_bytes as usize));
                 let frame = machine.blob(source, pack, part);
                 let frame = frame.map_err(WorkError::Source)?;
                 let capacity_bytes = self.buffer_bytes;
                 let plain =
                     INFLATER.with_borrow_mut(|zstd| zstd.decompress(&frame, capacity_bytes));
-                let plain = plain.map_err(|error| fail(error.to_string()))?;
+                let plain = plain.map_err(|error| lie(error.to_string()))?;
                 if plain.len() != plain_bytes as usize {
-                    return Err(fail(format!("{} bytes instead of {plain_bytes}", plain.len())));
+                    return Err(lie(format!("{} bytes instead of {plain_bytes}", plain.len())));
                 }
                 *buffer = plain;
                 machine.events.note(&format!("fetch {offset_bytes}+{stored_bytes} from {source}"));

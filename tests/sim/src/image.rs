@@ -68,7 +68,7 @@ pub struct Image {
     pub manifest: ImageManifest,
     /// The bytes of each partition.
     pub plain: Vec<Vec<u8>>,
-    /// Every blob.
+    /// Every blob, packs last.
     pub blobs: Vec<Rc<Vec<u8>>>,
     /// Their digests.
     pub digests: Vec<Sha256>,
@@ -104,6 +104,9 @@ thread_local! {
 }
 
 impl Image {
+    /// OCI manifest, manifest, index and signature come before the packs.
+    pub const BLOBS_BEFORE_PACKS: usize = 4;
+
     /// Makes it, or finds that it was made before.
     pub fn cached(spec: &ImageSpec, key: &SigningKey) -> Rc<Self> {
         let key_of = key.public();

@@ -56,7 +56,7 @@ impl Outage {
 }
 
 fn reset(reason: &str) -> LinkError {
-    LinkError { peer: "sim://controller".into(), reason: reason.into() }
+    LinkError::trouble("sim://controller", reason.into())
 }
 
 fn is_reached(machine: &mut Machine) -> Result<(), LinkError> {
@@ -240,7 +240,7 @@ impl Link for Line {
             return Ok(bytes);
         }
         let reason = format!("{} bytes, the limit is {limit_bytes}", bytes.len());
-        Err(LinkError { peer: source.into(), reason })
+        Err(LinkError::lie(source, reason))
     }
 
     fn blob_range(

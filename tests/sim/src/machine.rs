@@ -290,7 +290,7 @@ impl Machine {
         blob: &Sha256,
         part: (u64, Option<usize>),
     ) -> Result<Vec<u8>, LinkError> {
-        let fail = |reason: &str| Err(LinkError { peer: source.into(), reason: reason.into() });
+        let fail = |reason: &str| Err(LinkError::trouble(source, reason.into()));
         if self.events.is_cut() {
             return fail("power is gone");
         }

@@ -6,6 +6,7 @@ use super::{Agent, Round, STAY_MS};
 use crate::boot;
 use crate::edges::Edges;
 use crate::failure::Failure;
+use crate::mirrors::Mirrors;
 use crate::road::Traveller;
 use crate::wipe::Erasure;
 
@@ -31,7 +32,8 @@ impl Agent {
         let (default, record) = (&self.home.default, self.home.journal.record());
         let erasure = Erasure::make(directive, wipe, default, record, &mut edges.disks)?;
         let (journal, voice) = (&mut self.home.journal, &mut self.voice);
-        let mut on = Traveller::new(edges, journal, journal_disk, voice, &mut self.reached);
+        let (reached, none) = (&mut self.reached, Mirrors::default());
+        let mut on = Traveller::new(edges, journal, journal_disk, voice, reached, none);
         erasure.carry_out(&mut on)?;
         self.fault = None;
         // Told at once.

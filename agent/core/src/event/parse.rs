@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::{Call, Event, Line, MARK, Outcome};
+use crate::edges::LinkErrorKind;
 use crate::gpt::{Entry, Health};
 use crate::journal::UpRecord;
 
@@ -160,7 +161,8 @@ impl<'a> Words<'a> {
             "alone" => Event::Alone,
             "image" => Event::Image(self.value()?, self.runs()?, self.rest()),
             "page" => Event::Page(self.value()?, self.runs()?),
-            "missed" => Event::Missed(self.rest()),
+            "missed" => Event::Missed(LinkErrorKind::Trouble, self.rest()),
+            "lied" => Event::Missed(LinkErrorKind::Lie, self.rest()),
             "chunk" => self.job()?,
             other => return Err(format!("it begins with {other:?}")),
         };
@@ -208,13 +210,12 @@ impl<'a> Words<'a> {
             "zeroed" => Outcome::Zeroed(self.value()?),
             "same" => Outcome::Same,
             "other" => Outcome::Other,
-            at @ ("source" | "device") => {
-                if self.word() != "failed:" {
-                    return Err(format!("a {at} can only fail"));
-                }
-                let reason = self.rest();
-                if at == "source" { Outcome::Source(reason) } else { Outcome::Device(reason) }
-            }
+            at @ ("source" | "device") => match (at, self.word()) {
+                ("source", "failed:") => Outcome::Source(LinkErrorKind::Trouble, self.rest()),
+                ("source", "lied:") => Outcome::Source(LinkErrorKind::Lie, self.rest()),
+                ("device", "failed:") => Outcome::Device(self.rest()),
+                (at, _) => return Err(format!("a {at} can only fail")),
+            },
             other => return Err(format!("a job does not come to {other:?}")),
         };
         Ok(Event::Job(chunk, slot, outcome))

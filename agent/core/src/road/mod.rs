@@ -21,10 +21,12 @@ pub use write::Written;
 
 use crate::edges::{Edges, Host, Link, Workers};
 use crate::failure::Failure;
+use crate::image::Way;
 use crate::journal::Journal;
+use crate::mirrors::Mirrors;
 use crate::plan::Plan;
 use crate::report::Voice;
-use crate::transfer::{Hands, Held, Mirrors, Pages, Pass, Scope, Transfer, run, samples};
+use crate::transfer::{Hands, Held, Pages, Pass, Scope, Transfer, run, samples};
 use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
@@ -44,28 +46,22 @@ pub struct Traveller<'a, 'e> {
     pub reached: &'a mut Option<Stage>,
     /// Pages of the image's index.
     pages: Pages,
-    /// What is known of the image's sources.
+    /// The image's sources, and what is known of them.
     mirrors: Mirrors,
 }
 
 impl<'a, 'e> Traveller<'a, 'e> {
-    /// Somebody about to set out.
+    /// Somebody about to set out, with the sources of what there is to fetch.
     pub fn new(
         edges: &'a mut Edges<'e>,
         journal: &'a mut Journal,
         journal_disk: usize,
         voice: &'a mut Voice,
         reached: &'a mut Option<Stage>,
+        mirrors: Mirrors,
     ) -> Self {
-        Self {
-            edges,
-            journal,
-            journal_disk,
-            voice,
-            reached,
-            pages: Pages::default(),
-            mirrors: Mirrors::default(),
-        }
+        let pages = Pages::default();
+        Self { edges, journal, journal_disk, voice, reached, pages, mirrors }
     }
 
     /// Tells the controller that a stage was reached.
@@ -90,17 +86,16 @@ impl<'a, 'e> Traveller<'a, 'e> {
         (scope, pass, held): (Scope, Pass, Held),
     ) -> Result<(Held, bool), Failure> {
         let seed = self.edges.host.seed();
-        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed)
-            .with_mirrors(std::mem::take(&mut self.mirrors));
+        let mut transfer = Transfer::new(&plan.image, &plan.extents, scope, pass, held, seed);
         let total_bytes = plan.total_bytes();
         let (voice, record) = (&mut *self.voice, self.journal.record());
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         let (link, host): (&mut dyn Link, &mut dyn Host) = (*link, *host);
         watchdog.begin(Stretch::Transferring);
         let (mut told_ms, mut told_bytes) = (host.uptime_ms(), 0);
-        let mut watch = |link: &mut dyn Link, host: &mut dyn Host, done_bytes: u64| {
+        let mut watch = |way: &mut Way<'_>, done_bytes: u64| {
             watchdog.begin(Stretch::Transferring);
-            let now_ms = host.uptime_ms();
+            let now_ms = way.host.uptime_ms();
             let passed_ms = now_ms.saturating_sub(told_ms);
             if passed_ms < PROGRESS_MS {
                 return;
@@ -108,12 +103,15 @@ impl<'a, 'e> Traveller<'a, 'e> {
             let bytes_per_s = done_bytes.saturating_sub(told_bytes) * 1000 / passed_ms;
             (told_ms, told_bytes) = (now_ms, done_bytes);
             let standing = Standing::Purposing { stage, done_bytes, total_bytes, bytes_per_s };
-            voice.tell(link, host, record, standing);
+            voice.names(way.mirrors);
+            voice.tell(way.link, way.host, record, standing);
         };
-        let mut hands = Hands { link, host, workers, pages: &mut self.pages };
-        run(&mut transfer, &mut hands, &mut watch)?;
+        let way = Way { link, host, mirrors: &mut self.mirrors };
+        let mut hands = Hands { way, workers, pages: &mut self.pages };
+        let outcome = run(&mut transfer, &mut hands, &mut watch);
+        self.voice.names(&self.mirrors);
+        outcome?;
         self.edges.watchdog.begin(Stretch::Working);
-        self.mirrors = transfer.take_mirrors();
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }
@@ -125,7 +123,10 @@ impl<'a, 'e> Traveller<'a, 'e> {
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         watchdog.begin(Stretch::Sampling);
-        Ok(samples(&plan.image, *link, *host, &mut self.pages, seed)?)
+        let mut way = Way { link: *link, host: *host, mirrors: &mut self.mirrors };
+        let samples = samples(&plan.image, &mut way, &mut self.pages, seed);
+        self.voice.names(&self.mirrors);
+        Ok(samples?)
     }
 }
 

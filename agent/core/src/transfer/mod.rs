@@ -3,7 +3,6 @@
 //! here, and neither is time.
 
 mod held;
-mod mirrors;
 mod pages;
 mod run;
 mod sample;
@@ -15,7 +14,6 @@ use repave_protocol::Sha256;
 use thiserror::Error;
 
 pub use held::Held;
-pub(crate) use mirrors::Mirrors;
 pub(crate) use pages::Pages;
 pub use run::Watch;
 pub(crate) use run::{Hands, run};
@@ -24,6 +22,7 @@ pub(crate) use sample::samples;
 use crate::edges::{Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError};
 use crate::event::Outcome;
 use crate::image::{FETCH_ATTEMPTS, ImageError, TrustedImage, pause_ms};
+use crate::mirrors::Mirrors;
 use crate::plan::Extent;
 
 /// Unreadable places after which comparing ends: a dying disk takes its time over each.
@@ -161,7 +160,6 @@ pub struct Transfer<'a> {
     tasks: BTreeMap<Slot, Task>,
     done_bytes: u64,
     tally: Tally,
-    mirrors: Mirrors,
     seed: u64,
 }
 
@@ -188,19 +186,8 @@ impl<'a> Transfer<'a> {
             tasks,
             done_bytes,
             tally,
-            mirrors: Mirrors::default(),
             seed,
         }
-    }
-
-    /// The same, with what earlier passes have learnt of the sources.
-    pub(crate) fn with_mirrors(self, mirrors: Mirrors) -> Self {
-        Self { mirrors, ..self }
-    }
-
-    /// What was learnt of the sources.
-    pub(crate) fn take_mirrors(&mut self) -> Mirrors {
-        std::mem::take(&mut self.mirrors)
     }
 
     /// The next chunk to begin, skipping what is not in the scope or held already.
@@ -271,13 +258,12 @@ impl<'a> Transfer<'a> {
     }
 
     /// Begins the chunk that [`Transfer::next_chunk`] named, now that its entry is known, and those
-    /// that are one job with it.
+    /// that are one job with it: the first, how many, and what they hold.
     pub(crate) fn begin(
         &mut self,
         slot: Slot,
-        chunk: u64,
-        chunks: u64,
-        content: Chunk,
+        (chunk, chunks, content): (u64, u64, Chunk),
+        mirrors: &Mirrors,
     ) -> Option<Job> {
         let place = self.manifest().place(chunk)?;
         let lengths = (chunk..chunk + chunks).map(|chunk| self.manifest().place(chunk));
@@ -300,7 +286,9 @@ impl<'a> Transfer<'a> {
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Work::Zero { offset_bytes, length_bytes, look_first }
             }
-            (Pass::Fill { .. }, Chunk::Stored(stored)) => self.fetch(&mut task, &stored)?,
+            (Pass::Fill { .. }, Chunk::Stored(stored)) => {
+                self.fetch(&mut task, &stored, mirrors)?
+            }
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
@@ -329,25 +317,24 @@ impl<'a> Transfer<'a> {
     }
 
     /// The next job for the same buffer; `None` once it is free.
-    pub fn complete(&mut self, completion: Completion) -> Result<Option<Job>, TransferError> {
+    pub fn complete(
+        &mut self,
+        completion: Completion,
+        mirrors: &mut Mirrors,
+    ) -> Result<Option<Job>, TransferError> {
         let slot = completion.slot;
         let Some(mut task) = self.tasks.remove(&slot) else {
             return Ok(None);
         };
         let next = match completion.outcome {
-            Ok(seen) => self.judge(&mut task, seen)?,
+            Ok(seen) => self.judge(&mut task, seen, mirrors)?,
             Err(WorkError::Device(error)) if self.pass == Pass::Compare => {
                 log::warn!("{error}; it will be written");
                 self.unreadable += 1;
                 None
             }
             Err(WorkError::Device(error)) => return Err(error.into()),
-            Err(WorkError::Source(error)) => {
-                if task.source.is_some_and(|source| self.mirrors.failed(source)) {
-                    log::warn!("another source is asked from now on: {error}");
-                }
-                Some(self.again(&mut task, error)?)
-            }
+            Err(WorkError::Source(error)) => Some(self.again(&mut task, error, mirrors)?),
         };
         match next {
             Some(work) => {
@@ -362,7 +349,12 @@ impl<'a> Transfer<'a> {
     }
 
     /// Whether what a worker saw is right, and what follows from it.
-    fn judge(&mut self, task: &mut Task, seen: Seen) -> Result<Option<Work>, TransferError> {
+    fn judge(
+        &mut self,
+        task: &mut Task,
+        seen: Seen,
+        mirrors: &mut Mirrors,
+    ) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
         if self.pass == Pass::Audit {
             self.tally.read_back_bytes += u64::from(task.length_bytes);
@@ -370,11 +362,11 @@ impl<'a> Transfer<'a> {
         match (self.pass, task.content, seen) {
             (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
-                    let lie = self.lie(task, &stored.sha256, &sha256);
-                    return self.again(task, lie).map(Some);
+                    let lie = task.lie(mirrors, &stored.sha256, &sha256);
+                    return self.again(task, lie, mirrors).map(Some);
                 }
                 if let Some(source) = task.source {
-                    self.mirrors.was_right(source);
+                    mirrors.was_right(source);
                 }
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Ok(Some(Work::Write {
@@ -424,47 +416,41 @@ impl<'a> Transfer<'a> {
     }
 
     /// Another attempt at fetching, from the next source, after a pause.
-    fn again(&mut self, task: &mut Task, last: LinkError) -> Result<Work, TransferError> {
+    fn again(
+        &self,
+        task: &mut Task,
+        last: LinkError,
+        mirrors: &mut Mirrors,
+    ) -> Result<Work, TransferError> {
+        if let Some(source) = task.source {
+            mirrors.blame(source, &last);
+        }
         task.attempts += 1;
         let unavailable = TransferError::Unavailable {
             chunk: task.chunk,
             attempts: task.attempts,
-            sources: self.image.sources().len(),
+            sources: mirrors.count(),
             last,
         };
         match task.content {
             Chunk::Stored(stored) if task.attempts < FETCH_ATTEMPTS => {
-                self.fetch(task, &stored).ok_or(unavailable)
+                self.fetch(task, &stored, mirrors).ok_or(unavailable)
             }
             _ => Err(unavailable),
         }
     }
 
-    fn fetch(&mut self, task: &mut Task, stored: &StoredChunk) -> Option<Work> {
-        let sources = self.image.sources();
-        let source = self.mirrors.pick(sources.len(), task.source)?;
+    fn fetch(&self, task: &mut Task, stored: &StoredChunk, mirrors: &Mirrors) -> Option<Work> {
+        let source = mirrors.pick(task.source)?;
         task.source = Some(source);
         Some(Work::Fetch {
-            source: sources.get(source)?.clone(),
+            source: mirrors.url(source)?.clone(),
             pack: self.image.pack(stored.pack)?,
             offset_bytes: stored.offset_bytes,
             stored_bytes: stored.stored_bytes,
             plain_bytes: task.length_bytes,
             pause_ms: pause_ms(task.attempts, self.seed ^ task.chunk),
         })
-    }
-
-    /// A source served wrong bytes: it is named, and not asked again if there is another.
-    fn lie(&mut self, task: &Task, wanted: &Sha256, found: &Sha256) -> LinkError {
-        let number = task.source.unwrap_or(0);
-        let peer = self.image.sources().get(number).cloned().unwrap_or_default();
-        let reason =
-            format!("served chunk {} with SHA-256 {found} instead of {wanted}", task.chunk);
-        let error = LinkError { peer, reason };
-        if self.mirrors.lied(number) {
-            log::warn!("a source is dropped: {error}");
-        }
-        error
     }
 
     /// Whether no job is under way.
@@ -496,6 +482,14 @@ impl<'a> Transfer<'a> {
 impl Task {
     const fn read(&self, look: Look) -> Work {
         Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, look }
+    }
+
+    /// A source served wrong bytes.
+    fn lie(&self, mirrors: &Mirrors, wanted: &Sha256, found: &Sha256) -> LinkError {
+        let peer = self.source.and_then(|source| mirrors.url(source));
+        let chunk = self.chunk;
+        let reason = format!("served chunk {chunk} with SHA-256 {found} instead of {wanted}");
+        LinkError::lie(peer.map_or("", String::as_str), reason)
     }
 
     const fn wrong(&self, found: String) -> TransferError {

@@ -6,8 +6,7 @@ use std::collections::VecDeque;
 use repave_image::{Chunk, IndexPage};
 
 use super::TransferError;
-use crate::edges::{Host, Link};
-use crate::image::TrustedImage;
+use crate::image::{TrustedImage, Way};
 
 /// Pages kept: 4 GiB of image in chunks of 256 KiB, and 900 KiB of memory.
 const KEPT: usize = 4;
@@ -21,11 +20,10 @@ impl Pages {
     pub(crate) fn chunk(
         &mut self,
         image: &TrustedImage,
-        link: &mut dyn Link,
-        host: &mut dyn Host,
+        way: &mut Way<'_>,
         chunk: u64,
     ) -> Result<Chunk, TransferError> {
-        match self.page_with(image, link, host, chunk)? {
+        match self.page_with(image, way, chunk)? {
             // A page that is not stored has zeroes only.
             None => Ok(Chunk::Zero),
             Some(page) => page.chunk(chunk).ok_or(TransferError::NoPlace { chunk }),
@@ -36,15 +34,14 @@ impl Pages {
     pub(crate) fn page_with(
         &mut self,
         image: &TrustedImage,
-        link: &mut dyn Link,
-        host: &mut dyn Host,
+        way: &mut Way<'_>,
         chunk: u64,
     ) -> Result<Option<&IndexPage>, TransferError> {
         let number = image.root().page_of(chunk);
         let place = self.0.iter().position(|(kept, _)| *kept == number);
         let page = match place.and_then(|place| self.0.remove(place)) {
             Some((_, page)) => page,
-            None => match image.page_with(link, host, chunk)? {
+            None => match image.page_with(way, chunk)? {
                 Some(page) => page,
                 None => return Ok(None),
             },

@@ -7,20 +7,20 @@ use std::collections::VecDeque;
 use repave_image::Chunk;
 
 use super::{Pages, Transfer, TransferError};
-use crate::edges::{Host, Link, Slot, Workers};
+use crate::edges::{Slot, Workers};
 use crate::event::Event;
+use crate::image::Way;
 
 /// Buffers that are free before the next chunks are begun, all together: chunks that are neighbours
 /// in a pack are then asked for at the same time, and one request can bring them.
 const BATCH: usize = 8;
 
-/// Is told the bytes done.
-pub type Watch<'a> = dyn FnMut(&mut dyn Link, &mut dyn Host, u64) + 'a;
+/// Is told the bytes done, and by which way more of them come.
+pub type Watch<'a> = dyn FnMut(&mut Way<'_>, u64) + 'a;
 
 /// What a transfer works with.
 pub(crate) struct Hands<'a> {
-    pub(crate) link: &'a mut dyn Link,
-    pub(crate) host: &'a mut dyn Host,
+    pub(crate) way: Way<'a>,
     pub(crate) workers: &'a mut dyn Workers,
     pub(crate) pages: &'a mut Pages,
 }
@@ -54,11 +54,11 @@ fn crank(
         while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
         {
             let image = transfer.image;
-            let mut look_up = |chunk| hands.pages.chunk(image, hands.link, hands.host, chunk);
+            let mut look_up = |chunk| hands.pages.chunk(image, &mut hands.way, chunk);
             let content = look_up(chunk)?;
             let is_zero = |chunk| Ok(look_up(chunk)? == Chunk::Zero);
             let chunks = transfer.chunks_of_job((chunk, content), is_zero)?;
-            let job = transfer.begin(slot, chunk, chunks, content);
+            let job = transfer.begin(slot, (chunk, chunks, content), hands.way.mirrors);
             let job = job.ok_or(TransferError::NoPlace { chunk })?;
             free.pop_front();
             hands.workers.submit(job);
@@ -69,12 +69,12 @@ fn crank(
         let completion = hands.workers.reap();
         let slot = completion.slot;
         if let Some((chunk, outcome)) = transfer.outcome(&completion) {
-            hands.host.saw(Event::Job(chunk, slot.0, outcome));
+            hands.way.host.saw(Event::Job(chunk, slot.0, outcome));
         }
-        match transfer.complete(completion)? {
+        match transfer.complete(completion, hands.way.mirrors)? {
             Some(job) => hands.workers.submit(job),
             None => free.push_back(slot),
         }
-        watch(hands.link, hands.host, transfer.done_bytes());
+        watch(&mut hands.way, transfer.done_bytes());
     }
 }

@@ -4,8 +4,7 @@
 use repave_image::Chunk;
 
 use super::{Pages, TransferError};
-use crate::edges::{Host, Link};
-use crate::image::TrustedImage;
+use crate::image::{TrustedImage, Way};
 
 /// Pages of the index that are looked into: of a large image, not all are fetched for this.
 const PAGES: u64 = 8;
@@ -16,8 +15,7 @@ const CHUNKS: usize = 8;
 /// Up to 64 stored chunks, spread evenly but for what `seed` says.
 pub(crate) fn samples(
     image: &TrustedImage,
-    link: &mut dyn Link,
-    host: &mut dyn Host,
+    way: &mut Way<'_>,
     pages: &mut Pages,
     seed: u64,
 ) -> Result<Vec<u64>, TransferError> {
@@ -28,7 +26,7 @@ pub(crate) fn samples(
     for number in spread(&stored, PAGES as usize, seed) {
         let first = number * u64::from(index.page_chunks);
         let end = index.chunks.min(first + u64::from(index.page_chunks));
-        let Some(page) = pages.page_with(image, link, host, first)? else {
+        let Some(page) = pages.page_with(image, way, first)? else {
             continue;
         };
         let is_stored = |&chunk: &u64| matches!(page.chunk(chunk), Some(Chunk::Stored(_)));

@@ -46,7 +46,7 @@ fn words(kind: &EventKind) -> String {
         EventKind::Quarantine { image, code, count } => {
             format!("{image} quarantined after {count} failures, the last {code}")
         }
-        EventKind::Watchdog { note, .. } => note.clone(),
+        EventKind::Watchdog { note, .. } | EventKind::Source { note, .. } => note.clone(),
         EventKind::Balancer { note } => note.clone(),
         EventKind::Power { action, outcome } => format!("{action}: {outcome}"),
         EventKind::Operator { action, subject, detail } => {

@@ -1,7 +1,7 @@
 //! `repave server show`, and the words for a server that other commands print, too.
 
 use repave_protocol::{
-    Coverage, Guard, Guid, ServerId, Stage, WatchdogReport, WipePass, WipedRange,
+    Coverage, Guard, Guid, ServerId, SourceReport, Stage, WatchdogReport, WipePass, WipedRange,
 };
 
 use crate::cli::client::{Client, segment};
@@ -71,6 +71,7 @@ fn described(view: &ServerView, now_ms: u64) -> String {
         ("addresses", view.macs.join(" ")),
         ("trust", view.trust.map_or_else(|| "-".into(), |version| format!("version {version}"))),
         ("watchdog", view.watchdog.as_ref().map_or_else(|| "-".into(), guard)),
+        ("bad sources", bad_sources(&view.bad_sources)),
         ("remarks", remarks(view)),
         ("log", view.logged.as_ref().map_or_else(|| "-".into(), |at| log(view, at, now_ms))),
     ];
@@ -89,6 +90,17 @@ fn guard(report: &WatchdogReport) -> String {
     };
     let reset = if report.expired { "; it reset the server before this boot" } else { "" };
     format!("{guard}{reset}")
+}
+
+/// Mirrors that it was served badly by, each with what it did last.
+fn bad_sources(reports: &[SourceReport]) -> String {
+    let words = |SourceReport { source, lied, reason }: &SourceReport| {
+        format!("{source} {}: {reason}", if *lied { "lied" } else { "failed repeatedly" })
+    };
+    match reports {
+        [] => "-".into(),
+        some => some.iter().map(words).collect::<Vec<_>>().join("; "),
+    }
 }
 
 fn log(view: &ServerView, at: &str, now_ms: u64) -> String {

@@ -1,6 +1,6 @@
 //! What servers tell besides where they stand: the logs of failures, and what guards them.
 
-use repave_protocol::{Guard, LogTail, WatchdogReport};
+use repave_protocol::{Guard, LogTail, SourceReport, WatchdogReport};
 
 use super::{
     Blame, BootMethod, EventKind, Life, Said, SealReport, Status, failed, order_for, seal, up,
@@ -25,6 +25,18 @@ impl Life {
     /// Reports what guards it; what is told of that.
     fn guarded(&mut self, said: Said, seal: Option<SealReport>, guard: Guard) -> Vec<String> {
         self.watched(said, seal, WatchdogReport { guard, expired: false })
+    }
+
+    /// Reports bad sources; what is told of them.
+    fn names(&mut self, said: Said, bad_sources: &[SourceReport]) -> Vec<String> {
+        let before = self.events.len();
+        let status = Status { bad_sources: bad_sources.to_vec(), ..self.status(said, None) };
+        self.report(&status);
+        let told = self.events[before..].iter().filter_map(|kind| match kind {
+            EventKind::Source { note, .. } => Some(note.clone()),
+            _ => None,
+        });
+        told.collect()
     }
 
     fn watched(
@@ -137,6 +149,49 @@ fn a_guard_that_is_lost_is_told_once_and_one_that_is_handed_over_is_not() {
     assert_eq!(life.guarded(Said::Idle, None, armed()), nothing);
     life.check(Said::Idle, None, (1, super::WAIT));
     assert_eq!(life.guarded(Said::Idle, None, armed()), nothing);
+}
+
+#[test]
+fn a_bad_source_is_told_once_for_each_purposing_and_kept_to_be_read() {
+    let nothing: [String; 0] = [];
+    let at = || super::at(super::Stage::Unsealed);
+    let liar = SourceReport::new("http://a/", true, "gzip");
+    let busy = |reason| SourceReport::new("http://b/", false, reason);
+    let mut life = Life::approved();
+    life.be("web");
+    life.check(Said::Idle, None, (1, order_for("web")));
+    assert_eq!(life.names(at(), &[]), nothing);
+    let told = life.names(at(), std::slice::from_ref(&liar));
+    assert_eq!(told, ["source http://a/ is not asked any more, since it lied: gzip"]);
+    let both = [busy("status 503"), liar.clone()];
+    let told = life.names(at(), &both);
+    assert_eq!(told, ["source http://b/ failed repeatedly: status 503"]);
+    // Told again, with another reason, by a failure, and while it waits under another generation.
+    let both = [busy("timed out"), liar.clone()];
+    assert_eq!(life.names(at(), &both), nothing);
+    assert_eq!(life.names(failed(Blame::Network), &both), nothing);
+    assert_eq!(life.names(failed(Blame::Network), &both), nothing);
+    // The agent has begun anew, and has found one of them out again.
+    life.boot = 1;
+    assert_eq!(life.names(Said::Idle, &[]), nothing);
+    let known = |life: &Life| life.server.seen.bad_sources.clone().map(|known| known.reports);
+    assert_eq!(known(&life), Some(vec![liar.clone(), busy("timed out")]));
+    // Another purposing.
+    life.be("db");
+    life.check(up(), None, (life.accepted.map_or(0, |it| it.0) + 1, order_for("db")));
+    assert_eq!(life.names(at(), &[]), nothing);
+    assert_eq!(known(&life), None);
+    assert_eq!(life.names(at(), &[liar]).len(), 1);
+}
+
+#[test]
+fn what_a_server_calls_bad_sources_fills_neither_its_record_nor_the_events_of_others() {
+    let liar = |number: usize| SourceReport::new(&format!("http://{number}/"), true, "gzip");
+    let mut stranger = Life::new();
+    assert_eq!(stranger.names(failed(Blame::Network), &[liar(0)]).len(), 0);
+    let mut life = Life::approved();
+    let told = (0..100).map(|number| life.names(failed(Blame::Network), &[liar(number)]).len());
+    assert_eq!(told.sum::<usize>(), repave_protocol::limits::SOURCES);
 }
 
 #[test]

@@ -10,14 +10,14 @@ use crate::controller::{BURNED_CA, Lie};
 
 impl Scripted<dyn Link> {
     fn lost(&self, reason: &str) -> LinkError {
-        LinkError { peer: "sim://controller".into(), reason: reason.into() }
+        LinkError::trouble("sim://controller", reason.into())
     }
 
     /// A blob is had, unless the line ahead says that it was missed.
     fn missed(&self, source: &str) -> Result<(), LinkError> {
         match self.script.peek().as_deref() {
-            Some(Event::Missed(reason)) => {
-                Err(LinkError { peer: source.into(), reason: reason.clone() })
+            Some(Event::Missed(kind, reason)) => {
+                Err(LinkError { peer: source.into(), reason: reason.clone(), kind: *kind })
             }
             _ => Ok(()),
         }

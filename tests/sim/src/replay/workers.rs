@@ -69,8 +69,9 @@ impl ScriptedGang {
             })
         };
         let failure = match (outcome, &work) {
-            (Outcome::Source(reason), Work::Fetch { source, .. }) => {
-                WorkError::Source(LinkError { peer: source.clone(), reason: reason.clone() })
+            (Outcome::Source(kind, reason), Work::Fetch { source, .. }) => {
+                let (peer, reason) = (source.clone(), reason.clone());
+                WorkError::Source(LinkError { peer, reason, kind: *kind })
             }
             (Outcome::Device(reason), Work::Write { offset_bytes, length_bytes, .. }) => {
                 device("write", *offset_bytes, *length_bytes, reason)

@@ -4,6 +4,7 @@ use repave_protocol::{Blame, Fault, Generation, Guid, Order, Sha256, Stage, Stan
 
 use super::super::{Call, Event, Line, Outcome};
 use super::BadLine;
+use crate::edges::LinkErrorKind;
 use crate::gpt::{Entry, Health};
 use crate::journal::{Accepted, Record, Secret, UpRecord};
 
@@ -101,14 +102,22 @@ fn every_event_is_read_as_it_was_printed() {
         ("alone", Event::Alone),
         ("", Event::Image(Sha256::of(b"x"), vec![true, true, false], "{\"name\": 1}".into())),
         ("page 2 2s1z1s", Event::Page(2, vec![true, true, false, true])),
-        ("missed 404", Event::Missed("404".into())),
+        ("missed 404", Event::Missed(LinkErrorKind::Trouble, "404".into())),
+        ("lied status 302", Event::Missed(LinkErrorKind::Lie, "status 302".into())),
         ("chunk 17 slot 3 fetched", Event::Job(17, 3, Outcome::Fetched)),
         ("chunk 17 slot 3 lied", Event::Job(17, 3, Outcome::Lied)),
         ("chunk 17 slot 3 wrote", Event::Job(17, 3, Outcome::Wrote)),
         ("chunk 17 slot 3 zeroed 4096", Event::Job(17, 3, Outcome::Zeroed(4096))),
         ("chunk 17 slot 3 same", Event::Job(17, 3, Outcome::Same)),
         ("chunk 17 slot 3 other", Event::Job(17, 3, Outcome::Other)),
-        ("chunk 1 slot 0 source failed: 404", Event::Job(1, 0, Outcome::Source("404".into()))),
+        (
+            "chunk 1 slot 0 source failed: 404",
+            Event::Job(1, 0, Outcome::Source(LinkErrorKind::Trouble, "404".into())),
+        ),
+        (
+            "chunk 1 slot 0 source lied: it failed: gzip",
+            Event::Job(1, 0, Outcome::Source(LinkErrorKind::Lie, "it failed: gzip".into())),
+        ),
         ("chunk 1 slot 0 device failed: EIO", Event::Job(1, 0, Outcome::Device("EIO".into()))),
     ];
     for (expected, event) in events {
