@@ -113,7 +113,8 @@ fn main() -> Result<()> {
     report.write(&build.join("bench/report.json"))
 }
 
-/// Measures cases on one device, which there is only if there are cases.
+/// Measures cases on one device, which there is only if there are cases. They take turns, so that what
+/// else the machine does for a while is no one case's.
 fn measure<'a>(
     cases: impl Iterator<Item = &'a Case>,
     runs: usize,
@@ -121,32 +122,39 @@ fn measure<'a>(
     server: &Server,
     report: &mut Report,
 ) -> Result<()> {
-    let mut cases = cases.peekable();
-    if cases.peek().is_none() {
+    let mut cases: Vec<(&Case, Vec<Figures>)> = cases.map(|case| (case, Vec::new())).collect();
+    if cases.is_empty() {
         return Ok(());
     }
     let device = Device::new(made.folder(), made.device_bytes())?;
-    for case in cases {
-        let mut figures = Vec::new();
-        for _ in 0..runs {
-            match case.before {
-                "" => device.fill_with_noise()?,
-                raw => device.fill_with(&made.raw(raw))?,
-            }
-            device.drop_caches()?;
-            let fetched = server.served_bytes();
-            match run::measure(&case.tool, made, &device, server) {
-                Ok(mut run) => {
-                    run.fetched_bytes = server.served_bytes() - fetched;
-                    figures.push(run);
-                }
+    for round in 1..=runs {
+        println!("round {round} of {runs}");
+        let mut failed = Vec::new();
+        for (case, figures) in &mut cases {
+            match measure_once(case, made, &device, server) {
+                Ok(run) => figures.push(run),
                 Err(error) => {
-                    println!("{}: {error:#}", case.name);
-                    break;
+                    println!("{} is left out: {error:#}", case.name);
+                    failed.push(case.name);
                 }
             }
         }
+        cases.retain(|(case, _)| !failed.contains(&case.name));
+    }
+    for (case, figures) in cases {
         report.add(case.name, Figures::median(figures));
     }
     Ok(())
+}
+
+fn measure_once(case: &Case, made: &Made, device: &Device, server: &Server) -> Result<Figures> {
+    match case.before {
+        "" => device.fill_with_noise()?,
+        raw => device.fill_with(&made.raw(raw))?,
+    }
+    device.drop_caches()?;
+    let fetched = server.served_bytes();
+    let mut run = run::measure(&case.tool, made, device, server)?;
+    run.fetched_bytes = server.served_bytes() - fetched;
+    Ok(run)
 }

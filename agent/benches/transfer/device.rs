@@ -30,7 +30,8 @@ impl Device {
     pub(crate) fn new(folder: &Path, size_bytes: u64) -> Result<Self> {
         let file = folder.join("device");
         File::create(&file)?.set_len(size_bytes)?;
-        let arguments = ["--find", "--show", "--direct-io=on"];
+        // coreos-installer asks for the partitions to be read again.
+        let arguments = ["--find", "--show", "--direct-io=on", "--partscan"];
         let output = Command::new("losetup").args(arguments).arg(&file).output()?;
         ensure!(output.status.success(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
         let node = PathBuf::from(String::from_utf8(output.stdout)?.trim());
