@@ -142,11 +142,19 @@ impl DirectFile {
         rustix::io::preadv(&self.file, pieces, offset_bytes) == Ok(length_bytes)
     }
 
-    /// Writes aligned pieces that lie behind one another with one call, and says whether all of them
-    /// were. Why not, [`DirectFile::write`] says of each.
-    pub(crate) fn write_together(&self, offset_bytes: u64, pieces: &[IoSlice<'_>]) -> bool {
+    /// Writes aligned pieces that lie behind one another with one call. Says whether all of them were:
+    /// a write that comes back short is not continued here.
+    pub(crate) fn write_together(
+        &self,
+        offset_bytes: u64,
+        pieces: &[IoSlice<'_>],
+    ) -> Result<bool, DeviceError> {
         let length_bytes = pieces.iter().map(|piece| piece.len()).sum();
-        rustix::io::pwritev(&self.file, pieces, offset_bytes) == Ok(length_bytes)
+        match rustix::io::pwritev(&self.file, pieces, offset_bytes) {
+            Ok(written) => Ok(written == length_bytes),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(self.error("write", offset_bytes, length_bytes, error.to_string())),
+        }
     }
 
     /// Makes a range zero without moving zeroes, where the device or the file system can; says

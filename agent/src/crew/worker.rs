@@ -35,6 +35,9 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
 }
 
+/// What comes of a job.
+type Outcome = Result<Seen, WorkError>;
+
 /// The buffers of jobs that are done together.
 type Buffers<'a> = [MutexGuard<'a, AlignedBuffer>];
 
@@ -77,30 +80,30 @@ impl Worker {
         Completion { slot, outcome }
     }
 
-    /// Does neighbours together, or, if that fails, one by one: then they say which of them failed.
+    /// Does neighbours together, or one by one where that could not be done as a whole.
     fn do_all(
         &mut self,
         jobs: Vec<Job>,
-        together: impl FnOnce(&Self, &[Job], &mut Buffers<'_>) -> Option<Vec<Seen>>,
+        together: impl FnOnce(&Self, &[Job], &mut Buffers<'_>) -> Option<Vec<Outcome>>,
     ) -> Vec<Completion> {
         let shared = Arc::clone(&self.shared);
-        let seen = catch_unwind(AssertUnwindSafe(|| {
+        let outcomes = catch_unwind(AssertUnwindSafe(|| {
             let buffers = jobs.iter().map(|job| buffer(&shared, job.slot, &job.work));
             let mut buffers = buffers.collect::<Result<Vec<_>, _>>().ok()?;
             together(self, &jobs, &mut buffers)
         }));
-        match seen {
-            Ok(Some(seen)) => {
+        match outcomes {
+            Ok(Some(outcomes)) => {
                 let completion =
-                    |(job, seen): (Job, Seen)| Completion { slot: job.slot, outcome: Ok(seen) };
-                jobs.into_iter().zip(seen).map(completion).collect()
+                    |(job, outcome): (Job, Outcome)| Completion { slot: job.slot, outcome };
+                jobs.into_iter().zip(outcomes).map(completion).collect()
             }
             _ => jobs.into_iter().map(|job| self.do_one(job)).collect(),
         }
     }
 
     /// Reads into buffers with one call, and looks at each; `None` if not all of it was read.
-    fn read_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Seen>> {
+    fn read_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Outcome>> {
         let [Job { work, .. }, _, ..] = jobs else { return None };
         let (_, offset_bytes, _) = extent(work);
         let pieces = buffers.iter_mut().zip(jobs);
@@ -110,20 +113,25 @@ impl Worker {
             return None;
         }
         let seen = |(buffer, job): (&mut MutexGuard<'_, AlignedBuffer>, &Job)| match job.work {
-            Work::Read { look, .. } => Some(look_at(used(buffer, job), look)),
+            Work::Read { look, .. } => Some(Ok(look_at(used(buffer, job), look))),
             _ => None,
         };
         buffers.iter_mut().zip(jobs).map(seen).collect()
     }
 
     /// Writes buffers with one call; `None` if not all of it was written.
-    fn write_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Seen>> {
+    fn write_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Outcome>> {
         let [Job { work, .. }, _, ..] = jobs else { return None };
         let (_, offset_bytes, _) = extent(work);
         let pieces = buffers.iter_mut().zip(jobs);
         let pieces: Vec<_> = pieces.map(|(buffer, job)| IoSlice::new(used(buffer, job))).collect();
-        let is_written = self.shared.file.write_together(offset_bytes, &pieces);
-        is_written.then(|| vec![Seen::Wrote; jobs.len()])
+        let wrote = match self.shared.file.write_together(offset_bytes, &pieces) {
+            Ok(true) => Ok(Seen::Wrote),
+            Ok(false) => return None,
+            // A write that failed is not tried again: somebody has to hear of that disk.
+            Err(error) => Err(WorkError::Device(error)),
+        };
+        Some(vec![wrote; jobs.len()])
     }
 
     /// Fetches, inflates and digests every chunk of a run. What fails before its turn has come fails
