@@ -146,8 +146,12 @@ impl DefaultSide {
     /// nothing if they do. Safe to be cut at any instant and repeated. If the disk fails, this
     /// value says what stands there now, which may be either identity.
     pub fn assume(&mut self, identity: [Guid; 3], disk: &mut dyn Disk) -> Result<bool, GptError> {
-        let health = self.table.health;
-        if self.identity() == identity && health.primary && health.backup {
+        if self.is_whole_as(identity) {
+            return Ok(false);
+        }
+        // The table that was found on entering may be older than a wipe, which takes entries away.
+        self.take(Table::read(disk)?);
+        if self.is_whole_as(identity) {
             return Ok(false);
         }
         let mut entries = self.table.entries.clone();
@@ -163,11 +167,20 @@ impl DefaultSide {
             Err(_) if outcome.is_ok() => self.table.renamed(identity[0], entries),
             Err(error) => return Err(error),
         };
+        self.take(table);
+        outcome.map(|()| true)
+    }
+
+    fn is_whole_as(&self, identity: [Guid; 3]) -> bool {
+        self.identity() == identity && self.table.health.primary && self.table.health.backup
+    }
+
+    /// From now on this table counts, if it still has the two partitions.
+    fn take(&mut self, table: Table) {
         if let [default, state, ..] = table.entries.as_slice() {
             (self.default, self.state) = (default.clone(), state.clone());
             self.table = table;
         }
-        outcome.map(|()| true)
     }
 }
 

@@ -302,3 +302,43 @@ fn a_firmware_that_keeps_boot_next_does_not_let_a_server_stay() {
         world.machine.borrow().controller.last_standing() == Some(&Standing::Staying)
     }));
 }
+
+/// Seed 266824 of the second swarm: a wipe was cut between the two copies of the table, which could not
+/// be mended on entering; the wipe was carried out, and the next order mended the table as it had been
+/// on entering: with the target's entries.
+#[test]
+fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
+    let (world, _) = World::running_web(71);
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let cut = (0..200).find_map(|number| {
+        let mut world = world.fork();
+        world.order(Order::Wipe(Wipe { reason: "the lease ends".into(), disk: None }));
+        enter(&mut world);
+        let number = world.machine.borrow().events.calls() + number;
+        world.machine.borrow_mut().events.fail_call_at(number);
+        sound(world.step());
+        let failed = |line: &String| line.contains("sim0 write 0+") && line.ends_with("fails");
+        let is_cut = world.machine.borrow().events.lines().iter().any(failed);
+        is_cut.then_some(world)
+    });
+    let world = cut.expect("a wipe writes the first copy of the table");
+    for number in 0..20 {
+        let mut world = world.fork();
+        sound(world.step());
+        let number = world.machine.borrow().events.calls() + number;
+        world.machine.borrow_mut().events.fail_call_at(number);
+        sound(world.run_until("wiped", |world| {
+            let machine = world.machine.borrow();
+            machine.watch.record.as_ref().is_some_and(|record| record.wiped.is_some())
+        }));
+        let generation = world.order_image(&web);
+        sound(world.run_until_up(generation));
+    }
+}
+
+/// Power comes back, and the agent enters.
+fn enter(world: &mut World) {
+    for _ in 0..2 {
+        sound(world.step());
+    }
+}
