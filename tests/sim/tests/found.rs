@@ -16,6 +16,13 @@ fn staying(seed: u64) -> World {
     world
 }
 
+/// Power comes back, and the agent enters.
+fn enter(world: &mut World) {
+    for _ in 0..2 {
+        sound(world.step());
+    }
+}
+
 /// Orders an image while the disk keeps something else than it is told at this byte, once.
 fn lied_to(world: &mut World, at: u64) -> String {
     world.machine.borrow_mut().media[0].lie_at(at);
@@ -248,10 +255,7 @@ fn an_order_that_was_believed_counts_though_its_write_failed() {
     for (number, is_followed) in (0..20).flat_map(|number| [(number, false), (number, true)]) {
         let mut world = world.fork();
         let generation = world.order_image(&db);
-        // Power comes back, and the agent enters.
-        for _ in 0..2 {
-            sound(world.step());
-        }
+        enter(&mut world);
         let number = world.machine.borrow().events.calls() + number;
         world.machine.borrow_mut().events.fail_call_at(number);
         sound(world.step());
@@ -264,12 +268,11 @@ fn an_order_that_was_believed_counts_though_its_write_failed() {
             world.order(Order::Wait { after_ms: 1_000 });
             sound(world.step());
         }
-        let trusted_ca = world.machine.borrow().trusted_ca.clone();
-        world.machine.borrow_mut().controller.ca = "CA nobody knows".into();
+        world.cut_off();
         for _ in 0..2 * PATIENCE_MS / 1_000 {
             sound(world.step());
         }
-        world.machine.borrow_mut().controller.ca = trusted_ca;
+        world.reconnect();
         let generation = if is_followed { world.order_image(&db) } else { generation };
         sound(world.run_until_up(generation));
     }
@@ -286,9 +289,7 @@ fn a_firmware_that_keeps_boot_next_does_not_let_a_server_stay() {
     let (world, _) = World::running_web(70);
     let mut world = world.fork();
     world.order(Order::Stay { reason: "maintenance".into() });
-    for _ in 0..2 {
-        sound(world.step());
-    }
+    enter(&mut world);
     {
         let nvram = &mut world.machine.borrow_mut().nvram;
         nvram.variables.insert("BootNext".into(), numbers_to_bytes(&[2]));
@@ -333,12 +334,5 @@ fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
         }));
         let generation = world.order_image(&web);
         sound(world.run_until_up(generation));
-    }
-}
-
-/// Power comes back, and the agent enters.
-fn enter(world: &mut World) {
-    for _ in 0..2 {
-        sound(world.step());
     }
 }

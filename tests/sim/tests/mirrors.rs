@@ -3,7 +3,7 @@
 
 use repave_protocol::{SourceReport, Standing};
 use repave_sim::controller::SOURCES;
-use repave_sim::{ImageSpec, SourceFault, Spec, World};
+use repave_sim::{ImageSpec, SourceFault, Spec, World, sound};
 
 /// A purposing whose first source does this to everything that it serves, or to packs only.
 fn purposed(fault: SourceFault, is_in_packs_only: bool) -> World {
@@ -82,9 +82,7 @@ fn with_another_order_sources_begin_anew() {
     let before = asked(&world);
     let other = world.publish(&ImageSpec::new("web", 2));
     let generation = world.order_image(&other);
-    if let Err(violation) = world.run_until_up(generation) {
-        panic!("{violation}");
-    }
+    sound(world.run_until_up(generation));
     assert!(asked(&world) > before, "it was asked again");
     assert_eq!(named(&world), []);
 }

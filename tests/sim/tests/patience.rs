@@ -8,18 +8,9 @@ use repave_sim::{ImageSpec, Spec, TargetConduct, World, sound};
 /// Steps that take longer than patience lasts: a failed round and its pause are a second.
 const LONG: usize = 3 * PATIENCE_MS as usize / 1_000;
 
-fn cut_off(world: &World) {
-    world.machine.borrow_mut().controller.ca = "CA nobody knows".into();
-}
-
-fn reconnect(world: &World) {
-    let machine = &mut *world.machine.borrow_mut();
-    machine.controller.ca = machine.trusted_ca.clone();
-}
-
 /// Loses power and controller; whether a target runs in the end.
 fn boots_alone(world: &mut World) -> bool {
-    cut_off(world);
+    world.cut_off();
     world.pull_plug();
     for _ in 0..LONG {
         sound(world.step());
@@ -33,14 +24,14 @@ fn boots_alone(world: &mut World) -> bool {
 #[test]
 fn the_last_good_target_is_booted_once_patience_is_at_its_end() {
     let (mut world, generation) = World::running_web(61);
-    cut_off(&world);
+    world.cut_off();
     world.pull_plug();
     for _ in 0..PATIENCE_MS / 1_000 - 1 {
         sound(world.step());
         assert!(!world.is_running_target(), "too early");
     }
     sound(world.run_until("the target runs", World::is_running_target));
-    reconnect(&world);
+    world.reconnect();
     let heard = world.machine.borrow().controller.statuses.len();
     sound(
         world.run_until("a report", |world| {
@@ -56,7 +47,7 @@ fn the_last_good_target_is_booted_once_patience_is_at_its_end() {
 #[test]
 fn power_cuts_at_every_effect_of_it_lead_there_as_well() {
     let (world, generation) = World::running_web(62);
-    cut_off(&world);
+    world.cut_off();
     let before = world.machine.borrow().events.effects();
     let run = |cut_at: Option<u64>| {
         let mut world = world.fork();
@@ -64,7 +55,7 @@ fn power_cuts_at_every_effect_of_it_lead_there_as_well() {
             world.machine.borrow_mut().events.cut_at(number);
         }
         sound(world.run_until("the target runs", World::is_running_target));
-        reconnect(&world);
+        world.reconnect();
         sound(world.run_until_up(generation));
         world.machine.borrow().events.effects()
     };
@@ -93,7 +84,7 @@ fn what_was_withdrawn_is_never_booted() {
     assert_eq!(sound(world.run_until_failed()), "image-unavailable");
     assert!(!boots_alone(&mut world));
     // Until an order brings it back.
-    reconnect(&world);
+    world.reconnect();
     world.order(Order::Boot { sealed: generation });
     sound(world.run_until_up(generation));
     assert!(boots_alone(&mut world));
@@ -118,6 +109,6 @@ fn what_never_came_up_is_not_booted_and_what_stops_coming_up_not_for_ever() {
         boots_alone(&mut world);
     }
     assert_eq!(starts(&world) - before, 3);
-    reconnect(&world);
+    world.reconnect();
     assert_eq!(sound(world.run_until_failed()), "target-not-up");
 }

@@ -55,6 +55,17 @@ impl World {
         machine.events.lines().iter().filter(|line| line.ends_with(words)).count()
     }
 
+    /// Nobody believes the controller any more.
+    pub fn cut_off(&self) {
+        self.machine.borrow_mut().controller.ca = "CA nobody knows".into();
+    }
+
+    /// The controller is believed again.
+    pub fn reconnect(&self) {
+        let machine = &mut *self.machine.borrow_mut();
+        machine.controller.ca = machine.trusted_ca.clone();
+    }
+
     /// Somebody other than the default side sets BootOrder.
     pub fn order_boot(&self, order: &[u16]) {
         let machine = &mut *self.machine.borrow_mut();
