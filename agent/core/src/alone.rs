@@ -60,6 +60,7 @@ pub fn write(
     means: Means<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<Tally, AloneError> {
+    // Taken apart, so that each of it is borrowed for no longer than the pages are.
     let Means { way: Way { link, host, mirrors }, disk, workers } = means;
     let place = match wish.bare {
         false => Place::with_table(image, disk)?,

@@ -80,17 +80,20 @@ impl Worker {
         Completion { slot, outcome }
     }
 
-    /// Does neighbours together, or one by one where that could not be done as a whole.
+    /// Does neighbours together, given where they begin, or one by one: a job that has none, and those
+    /// that could not be done as a whole.
     fn do_all(
         &mut self,
         jobs: Vec<Job>,
-        together: impl FnOnce(&Self, &[Job], &mut Buffers<'_>) -> Option<Vec<Outcome>>,
+        together: impl FnOnce(&Self, u64, &[Job], &mut Buffers<'_>) -> Option<Vec<Outcome>>,
     ) -> Vec<Completion> {
         let shared = Arc::clone(&self.shared);
         let outcomes = catch_unwind(AssertUnwindSafe(|| {
+            let [Job { work, .. }, _, ..] = jobs.as_slice() else { return None };
+            let (_, offset_bytes, _) = extent(work);
             let buffers = jobs.iter().map(|job| buffer(&shared, job.slot, &job.work));
             let mut buffers = buffers.collect::<Result<Vec<_>, _>>().ok()?;
-            together(self, &jobs, &mut buffers)
+            together(self, offset_bytes, &jobs, &mut buffers)
         }));
         match outcomes {
             Ok(Some(outcomes)) => {
@@ -103,9 +106,12 @@ impl Worker {
     }
 
     /// Reads into buffers with one call, and looks at each; `None` if not all of it was read.
-    fn read_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Outcome>> {
-        let [Job { work, .. }, _, ..] = jobs else { return None };
-        let (_, offset_bytes, _) = extent(work);
+    fn read_together(
+        &self,
+        offset_bytes: u64,
+        jobs: &[Job],
+        buffers: &mut Buffers<'_>,
+    ) -> Option<Vec<Outcome>> {
         let pieces = buffers.iter_mut().zip(jobs);
         let mut pieces: Vec<_> =
             pieces.map(|(buffer, job)| IoSliceMut::new(used(buffer, job))).collect();
@@ -120,9 +126,12 @@ impl Worker {
     }
 
     /// Writes buffers with one call; `None` if not all of it was written.
-    fn write_together(&self, jobs: &[Job], buffers: &mut Buffers<'_>) -> Option<Vec<Outcome>> {
-        let [Job { work, .. }, _, ..] = jobs else { return None };
-        let (_, offset_bytes, _) = extent(work);
+    fn write_together(
+        &self,
+        offset_bytes: u64,
+        jobs: &[Job],
+        buffers: &mut Buffers<'_>,
+    ) -> Option<Vec<Outcome>> {
         let pieces = buffers.iter_mut().zip(jobs);
         let pieces: Vec<_> = pieces.map(|(buffer, job)| IoSlice::new(used(buffer, job))).collect();
         let wrote = match self.shared.file.write_together(offset_bytes, &pieces) {
