@@ -60,19 +60,9 @@ impl Options {
                 "--source" => sources.push(value()?.to_owned()),
                 "--image" => once(option, &mut image, value()?)?,
                 "--device" => once(option, &mut device, value()?)?,
-                "--image-key" => {
-                    let text = value()?;
-                    let key = text.parse().with_context(|| format!("{text:?} is no public key"))?;
-                    image_key = Some(key);
-                }
+                "--image-key" => once(option, &mut image_key, value()?)?,
                 "--ca" => once(option, &mut ca, value()?)?,
-                "--limit-rate" => {
-                    let text = value()?;
-                    let rate = text.parse().with_context(|| {
-                        format!("{text:?} is no rate: give bytes per second, at least 1")
-                    })?;
-                    limit_rate = Some(rate);
-                }
+                "--limit-rate" => once(option, &mut limit_rate, value()?)?,
                 "--bare" if inline.is_none() => bare = true,
                 "--no-read-back" if inline.is_none() => read_back = false,
                 "--json" if inline.is_none() => json = true,
@@ -97,19 +87,23 @@ impl Options {
             .split_once(':')
             .with_context(|| format!("{image:?} has no version: give NAME:VERSION"))?;
         let (name, version) = (name.to_owned(), number(version)?);
-        let (device, ca) = (device.to_owned(), ca.map(str::to_owned));
+        let key = |text: &str| text.parse().with_context(|| format!("{text:?} is no public key"));
+        let rate = |text: &str| {
+            let way_out = "give bytes per second, at least 1";
+            text.parse().with_context(|| format!("{text:?} is no rate: {way_out}"))
+        };
         Ok(Self {
             sources,
             name,
             version,
             manifest,
-            device,
+            device: device.to_owned(),
             bare,
             read_back,
             json,
-            limit_rate,
-            image_key,
-            ca,
+            limit_rate: limit_rate.map(rate).transpose()?,
+            image_key: image_key.map(key).transpose()?,
+            ca: ca.map(str::to_owned),
         })
     }
 }
@@ -175,6 +169,7 @@ mod tests {
             (&["--source="], "--source needs a value"),
             (&["--device", "/dev/vdc"], "--device is given twice: /dev/vdb and /dev/vdc"),
             (&["--image=web:1", "--image=web:2"], "--image is given twice"),
+            (&["--limit-rate=1", "--limit-rate=2"], "--limit-rate is given twice: 1 and 2"),
             (&["--source", "https://mirror"], "https://mirror is https: give --ca FILE"),
             (&["--source", "ftp://mirror"], "ftp://mirror is no source"),
             (&["--image", "web"], "give NAME:VERSION"),
