@@ -5,16 +5,16 @@
 
 #[path = "write/bench.rs"]
 mod bench;
+#[path = "write/server.rs"]
+mod server;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::thread;
 
 use bench::Bench;
 use serde_json::Value;
+use server::{Range, blob, found, send, serve};
 
 /// What a source does when it is asked for a range of a pack.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,72 +39,41 @@ enum Lie {
     Refuses,
 }
 
-/// A server of `folder`; returns its URL. It ends with the process.
-fn serve(folder: PathBuf, lie: Lie) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let folder = folder.clone();
-            thread::spawn(move || answer_all(&stream, &folder, lie));
-        }
-    });
-    url
-}
-
-/// Answers every request of a connection, until one ends it.
-fn answer_all(mut stream: &TcpStream, folder: &Path, lie: Lie) -> Option<()> {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    loop {
-        let path = lines.next()?.split(' ').nth(1)?.to_owned();
-        let mut range = None;
-        for header in lines.by_ref().take_while(|line| !line.is_empty()) {
-            let header = header.to_ascii_lowercase();
-            let bytes = header.strip_prefix("range: bytes=").and_then(|r| r.split_once('-'));
-            range = bytes.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).or(range);
-        }
-        let Ok(blob) = fs::read(folder.join(path.trim_start_matches('/'))) else {
-            stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").ok()?;
-            continue;
-        };
+/// A server of `folder`; returns its URL.
+fn serve_lying(folder: PathBuf, lie: Lie) -> String {
+    serve(None, move |stream, path, range| {
+        let Some(blob) = blob(&folder, path) else { return send(stream, "404 No", 0, &[]) };
         let (head, body) = match range {
-            None => ("200 OK".into(), blob),
             // The index is a small range; only packs are lied about.
-            Some(range) if blob.len() < 1 << 20 => honest(&blob, range),
-            Some(range) => lying(&blob, range, lie, &path),
+            Some(range) if blob.len() >= 1 << 20 => lying(&blob, range, lie, path),
+            range => found(&blob, range),
         };
         let is_of_pack = range.is_some_and(|_| body.len() > 4096);
-        if lie == Lie::Longer && is_of_pack {
-            let length = body.len();
-            write!(stream, "HTTP/1.1 {head}\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n")
-                .ok()?;
-            stream.write_all(&body).ok()?;
-            stream.write_all(b"\r\n1\r\n!\r\n0\r\n\r\n").ok()?;
-            continue;
+        match lie {
+            Lie::Longer if is_of_pack => {
+                let length = body.len();
+                let chunked = "Transfer-Encoding: chunked";
+                write!(stream, "HTTP/1.1 {head}\r\n{chunked}\r\n\r\n{length:x}\r\n").ok()?;
+                stream.write_all(&body).ok()?;
+                stream.write_all(b"\r\n1\r\n!\r\n0\r\n\r\n").ok()
+            }
+            Lie::Short if is_of_pack => {
+                send(stream, &head, body.len() * 2, &body)?;
+                None
+            }
+            _ => send(stream, &head, body.len(), &body),
         }
-        let length = if lie == Lie::Short { body.len() * 2 } else { body.len() };
-        let length = if is_of_pack { length } else { body.len() };
-        write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n").ok()?;
-        stream.write_all(&body).ok()?;
-        if length != body.len() {
-            return None;
-        }
-    }
+    })
 }
 
-fn honest(blob: &[u8], (first, last): (usize, usize)) -> (String, Vec<u8>) {
-    let head = format!("206 Partial\r\nContent-Range: bytes {first}-{last}/{}", blob.len());
-    (head, blob[first..=last].to_vec())
-}
-
-fn lying(blob: &[u8], (first, last): (usize, usize), lie: Lie, path: &str) -> (String, Vec<u8>) {
-    let (head, mut body) = honest(blob, (first, last));
+fn lying(blob: &[u8], (first, last): Range, lie: Lie, path: &str) -> (String, Vec<u8>) {
+    let (head, mut body) = found(blob, Some((first, last)));
     match lie {
         Lie::None | Lie::Longer => {}
-        Lie::WrongBytes => return (head, honest(blob, (0, last - first)).1),
+        Lie::WrongBytes => return (head, found(blob, Some((0, last - first))).1),
         Lie::Short => body.truncate(body.len() / 2),
         Lie::Whole => return ("200 OK".into(), blob.to_vec()),
-        Lie::OtherRange => return honest(blob, (first.saturating_sub(1), last - 1)),
+        Lie::OtherRange => return found(blob, Some((first.saturating_sub(1), last - 1))),
         Lie::Gzip => return (format!("{head}\r\nContent-Encoding: gzip"), body),
         Lie::RedirectLoop => return (format!("302 Found\r\nLocation: {path}"), Vec::new()),
         Lie::Refuses => return ("503 Busy".into(), Vec::new()),
@@ -116,7 +85,7 @@ fn lying(blob: &[u8], (first, last): (usize, usize), lie: Lie, path: &str) -> (S
 fn a_source_that_lies_is_named_and_passed_over() {
     let bench = Bench::new();
     let image = fs::read(bench.path("root.ext4")).unwrap();
-    let honest = serve(bench.path("library"), Lie::None);
+    let honest = serve_lying(bench.path("library"), Lie::None);
     for (lie, is_lie, words) in [
         (Lie::WrongBytes, true, "inflate"),
         (Lie::Longer, true, "the body is longer than"),
@@ -127,7 +96,7 @@ fn a_source_that_lies_is_named_and_passed_over() {
         (Lie::RedirectLoop, true, "redirects are not followed"),
         (Lie::Refuses, false, "status 503"),
     ] {
-        let liar = serve(bench.path("library"), lie);
+        let liar = serve_lying(bench.path("library"), lie);
         let device = bench.device();
         let output = Command::new(env!("CARGO_BIN_EXE_repave-agent"))
             .args(["write", "--json", "--image", "web:1", "--bare", "--source", &liar])

@@ -6,10 +6,10 @@
 #[path = "write/bench.rs"]
 #[allow(dead_code, reason = "other tests need the rest of it")]
 mod bench;
+#[path = "write/server.rs"]
+mod server;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -30,73 +30,26 @@ use repave_image_codec::ImportOptions;
 use repave_protocol::{ImageReference, ServerId, Sha256, SigningKey, TrustDocument};
 
 use bench::Bench;
-
-/// First and last byte of a range.
-type Range = (usize, usize);
-
-/// A server that has `answer` write what follows the status line, for the path and the range of each
-/// request; returns its URL. It ends with the process.
-fn serve(answer: impl Fn(&mut TcpStream, &str, Option<Range>) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = Arc::new(answer);
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
-            thread::spawn(move || {
-                let requests = stream.try_clone().unwrap();
-                let mut lines = BufReader::new(requests).lines().map_while(Result::ok);
-                while let Some(request) = lines.next() {
-                    let path = request.split(' ').nth(1).unwrap().to_owned();
-                    let mut range = None;
-                    for header in lines.by_ref().take_while(|line| !line.is_empty()) {
-                        let header = header.to_ascii_lowercase();
-                        let ends = header.strip_prefix("range: bytes=");
-                        let ends = ends.and_then(|ends| ends.split_once('-'));
-                        range =
-                            ends.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap())).or(range);
-                    }
-                    answer(&mut stream, &path, range);
-                }
-            });
-        }
-    });
-    url
-}
-
-/// The head of an answer, and the bytes that belong behind it.
-fn found(blob: &[u8], range: Option<Range>) -> (String, Vec<u8>) {
-    let (first, last) = range.unwrap_or((0, blob.len() - 1));
-    let (length, whole) = (last + 1 - first, blob.len());
-    let status = if range.is_some() { "206 Partial" } else { "200 OK" };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\
-         Content-Range: bytes {first}-{last}/{whole}\r\n\r\n"
-    );
-    (head, blob[first..=last].to_vec())
-}
+use server::{Range, blob, found, send, serve};
 
 /// A server of a library. If it drips, then packs, of which half a range comes, and then a byte now
 /// and then for as long as anybody reads.
 fn library(bench: &Bench, drips: bool) -> String {
     let folder = bench.path("library");
-    serve(move |stream, path, range| {
-        let blob = fs::read(folder.join(path.trim_start_matches('/'))).unwrap();
+    serve(None, move |stream, path, range| {
+        let blob = blob(&folder, path)?;
         let is_pack = blob.len() > 16 << 10;
         let (head, body) = found(&blob, range);
-        let _ = stream.write_all(head.as_bytes());
         if !drips || !is_pack {
-            let _ = stream.write_all(&body);
-            return;
+            return send(stream, &head, body.len(), &body);
         }
         let (half, rest) = body.split_at(body.len() / 2);
-        let _ = stream.write_all(half);
+        send(stream, &head, body.len(), half)?;
         for byte in rest {
             thread::sleep(Duration::from_millis(100));
-            if stream.write_all(&[*byte]).is_err() {
-                return;
-            }
+            stream.write_all(&[*byte]).ok()?;
         }
+        Some(())
     })
 }
 
@@ -162,10 +115,10 @@ fn a_source_that_drips_is_given_up_in_mid_chunk_and_named() {
 /// A server of one frame under every name; notes which source was asked for how much.
 fn counted(frame: &[u8], asked: &Arc<Mutex<Vec<Range>>>) -> String {
     let (frame, asked) = (frame.to_vec(), Arc::clone(asked));
-    serve(move |stream, _, range| {
+    serve(None, move |stream, _, range| {
         asked.lock().unwrap().push(range.unwrap());
         let (head, body) = found(&frame, range);
-        let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        send(stream, &head, body.len(), &body)
     })
 }
 
