@@ -19,7 +19,8 @@ mod server;
 #[path = "transfer/sparse.rs"]
 mod sparse;
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -92,25 +93,31 @@ struct Case {
 
 fn main() -> Result<()> {
     // `cargo bench` passes flags of its own; words choose cases, a number the runs of each.
-    let words: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let words: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let runs = words.iter().find_map(|word| word.parse().ok()).unwrap_or(RUNS);
     let names: Vec<&String> = words.iter().filter(|word| word.parse::<usize>().is_err()).collect();
-    let home = std::env::var_os("HOME").context("HOME is not set")?;
-    let made = Made::new(&PathBuf::from(home).join(".cache/repave/bench"))?;
+    let made = Made::new(&cache()?.join("bench"))?;
     made.warm()?;
     let server = Server::start(made.folder())?;
     let mut report = Report::new(&made)?;
-    let build = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../build");
     let is_named = |case: &str| names.iter().any(|name| *name == case);
     if names.is_empty() || is_named(sparse::NAME) {
-        let figures = sparse::measure(made.folder(), &server, &build.join("repave-agent"))?;
+        let figures = sparse::measure(made.folder(), &server)?;
         report.add(sparse::NAME, Some(figures));
     }
     let cases = CASES.iter().filter(|case| names.is_empty() || is_named(case.name));
     measure(cases, runs, &made, &server, &mut report)?;
     report.print();
-    report.write(&build.join("bench/report.json"))
+    report.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/bench/report.json"))
+}
+
+/// Where what takes long to make is kept, as for everything else that is made once.
+fn cache() -> Result<PathBuf> {
+    if let Some(cache) = env::var_os("REPAVE_CACHE") {
+        return Ok(cache.into());
+    }
+    let home = env::var_os("HOME").context("HOME is not set")?;
+    Ok(Path::new(&home).join(".cache/repave"))
 }
 
 /// Measures cases on one device, which there is only if there are cases. They take turns, so that what

@@ -11,7 +11,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "installing ${missing[*]}"
     apt-get install --yes --quiet "${missing[@]}"
 fi
-tools=$HOME/.cache/repave/bench/tools
+tools=${REPAVE_CACHE:-$HOME/.cache/repave}/bench/tools
 if [ ! -x "$tools/bin/coreos-installer" ]; then
     cargo install --locked --quiet --root "$tools" coreos-installer ||
         echo "coreos-installer was not built; it is left out"

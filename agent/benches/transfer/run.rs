@@ -111,7 +111,7 @@ pub(crate) fn measure(
 }
 
 /// The agent as it is burned.
-fn agent() -> std::path::PathBuf {
+pub(crate) fn agent() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/repave-agent")
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::device::PIECE_BYTES;
 use crate::made;
-use crate::run::Figures;
+use crate::run::{Figures, agent};
 use crate::server::Server;
 
 /// What it is called on the command line and in the report.
@@ -37,15 +37,15 @@ struct Said {
 }
 
 /// Makes image and device below `bench`, writes one to the other, and takes both away again.
-pub(crate) fn measure(bench: &Path, server: &Server, agent: &Path) -> Result<Figures> {
+pub(crate) fn measure(bench: &Path, server: &Server) -> Result<Figures> {
     let folder = bench.join(NAME);
     fs::create_dir_all(&folder)?;
-    let figures = write(&folder, server, agent);
+    let figures = write(&folder, server);
     fs::remove_dir_all(&folder)?;
     figures
 }
 
-fn write(folder: &Path, server: &Server, agent: &Path) -> Result<Figures> {
+fn write(folder: &Path, server: &Server) -> Result<Figures> {
     made::shell(folder, MAKE)?;
     let raw = folder.join("image.raw");
     let image = File::options().write(true).open(&raw)?;
@@ -61,7 +61,8 @@ fn write(folder: &Path, server: &Server, agent: &Path) -> Result<Figures> {
     import(&raw, &boot, &ImportOptions::new("sparse", 1), &library, &key, &mut |_| {})?;
 
     let device = folder.join("device");
-    let output = Command::new(agent)
+    let agent = agent();
+    let output = Command::new(&agent)
         .args(["write", "--json", "--bare", "--image", "sparse:1", "--source"])
         .arg(server.url(&format!("{NAME}/library")))
         .arg("--device")
