@@ -8,7 +8,8 @@ use crate::image::{ImageError, TrustedImage, Way};
 use crate::plan::{Place, PlanError};
 use crate::road::blank;
 use crate::transfer::{
-    Hands, Held, Pages, Pass, Scope, Tally, Transfer, TransferError, Watch, run, samples,
+    Hands, Held, Pages, Pass, Sampling, Scope, Tally, Transfer, TransferError, Watch, reads_behind,
+    run, samples,
 };
 
 /// Why an image was not written.
@@ -94,14 +95,24 @@ impl Writing<'_, '_, '_> {
             return Ok(self.tally);
         }
         self.unseal(&mut held)?;
-        let fill = Pass::Fill { look_first: !is_complete };
+        let read_behind = read_back && reads_behind(self.disk.facts());
+        let fill = Pass::Fill { look_first: !is_complete, read_behind };
         let (held, _) = self.pass(Scope::Bodies, fill, held)?;
         self.disk.flush()?;
         if read_back {
             self.pass(Scope::Bodies, Pass::Audit, held)?;
         }
+        if read_behind {
+            let sampling = Sampling::Again(&self.place.extents);
+            let samples = looked_at(sampling, self.image, &mut self.hands)?;
+            self.pass(Scope::Some(samples), Pass::Audit, Held::default())?;
+        }
         let heads = Scope::Heads((0..self.place.extents.len()).collect());
-        self.pass(heads.clone(), Pass::Fill { look_first: false }, Held::default())?;
+        self.pass(
+            heads.clone(),
+            Pass::Fill { look_first: false, read_behind: false },
+            Held::default(),
+        )?;
         self.disk.flush()?;
         if read_back {
             self.pass(heads, Pass::Audit, Held::default())?;
@@ -110,9 +121,7 @@ impl Writing<'_, '_, '_> {
     }
 
     fn compare(&mut self) -> Result<(Held, bool), AloneError> {
-        let seed = self.hands.way.host.seed();
-        let Hands { way, pages, .. } = &mut self.hands;
-        let samples = samples(self.image, way, pages, seed)?;
+        let samples = looked_at(Sampling::Shared, self.image, &mut self.hands)?;
         let are_none = samples.is_empty();
         let (held, _) = self.pass(Scope::Some(samples), Pass::Compare, Held::default())?;
         if !are_none && held.count() == 0 {
@@ -144,4 +153,13 @@ impl Writing<'_, '_, '_> {
         let is_complete = transfer.is_complete();
         Ok((transfer.into_held(), is_complete))
     }
+}
+
+fn looked_at(
+    sampling: Sampling<'_>,
+    image: &TrustedImage,
+    hands: &mut Hands<'_>,
+) -> Result<Vec<u64>, TransferError> {
+    let seed = hands.way.host.seed();
+    samples(sampling, image, &mut hands.way, hands.pages, seed)
 }

@@ -203,6 +203,8 @@ pub enum Work {
         /// the read.
         look_first: bool,
     },
+    /// Put everything that was written before on stable storage.
+    Flush,
 }
 
 /// What is looked for in bytes that were read.
@@ -246,6 +248,8 @@ pub enum Seen {
         /// How much of it was written; a read past the cache found the rest to be so already.
         written_bytes: u32,
     },
+    /// The device has flushed.
+    Flushed,
 }
 
 /// Why a job failed.

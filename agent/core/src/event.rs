@@ -135,6 +135,8 @@ pub enum Outcome {
     Wrote,
     /// There are zeroes now, of which so many bytes had to be written.
     Zeroed(u32),
+    /// The device keeps what was written, this chunk and others.
+    Flushed,
     /// What was read is what should be there.
     Same,
     /// It is not.
@@ -290,6 +292,7 @@ impl fmt::Display for Event {
                     Outcome::Lied => "lied",
                     Outcome::Wrote => "wrote",
                     Outcome::Zeroed(bytes) => return write!(f, "zeroed {bytes}"),
+                    Outcome::Flushed => "flushed",
                     Outcome::Same => "same",
                     Outcome::Other => "other",
                     Outcome::Source(LinkErrorKind::Trouble, reason) => {

@@ -248,6 +248,7 @@ impl Worker {
                 written.map_err(WorkError::Device)?;
                 Ok(Seen::Wrote)
             }
+            Work::Flush => file.flush().map(|()| Seen::Flushed).map_err(WorkError::Device),
             Work::Read { look, .. } => {
                 let bytes = &mut buffer[..length_bytes];
                 file.read(offset_bytes, bytes).map_err(WorkError::Device)?;
@@ -327,7 +328,7 @@ fn misuse(shared: &Shared, work: &Work, reason: String) -> WorkError {
 }
 
 /// What the job is called, where on the disk it is, and how much of its buffer it uses. A fetch
-/// touches no disk.
+/// touches no disk, and a flush no buffer.
 fn extent(work: &Work) -> (&'static str, u64, usize) {
     match *work {
         Work::Fetch { plain_bytes, .. } => ("fetch", 0, plain_bytes as usize),
@@ -340,6 +341,7 @@ fn extent(work: &Work) -> (&'static str, u64, usize) {
         Work::Zero { offset_bytes, length_bytes, .. } => {
             ("zero", offset_bytes, length_bytes as usize)
         }
+        Work::Flush => ("flush", 0, 0),
     }
 }
 

@@ -29,6 +29,15 @@ pub fn disks(sys_root: &Path) -> Vec<Disk> {
     disks
 }
 
+/// The disk of that name, or the one that has a partition of that name.
+pub fn disk_of(sys_root: &Path, name: &str) -> Option<Disk> {
+    let block = sys_root.join("block");
+    let has_it = |disk: &Disk| {
+        disk.name == name || block.join(&disk.name).join(name).join("partition").exists()
+    };
+    disks(sys_root).into_iter().find(has_it)
+}
+
 /// The names of the disks, each with its place among all that were ever attached: the kernel counts
 /// them (diskseq, sysfs-block), so that one that took another's name can be told from it.
 pub fn attached(sys_root: &Path) -> Vec<(String, Option<u64>)> {
@@ -98,7 +107,7 @@ mod tests {
     use repave_protocol::Disk;
 
     use super::super::tree::{Entry, Entry::File, Entry::Link, Tree};
-    use super::{disks, serial_of_page};
+    use super::{disk_of, disks, serial_of_page};
 
     fn check(entries: &[(&str, Entry<'_>)], expected: &[Disk]) {
         assert_eq!(disks(Tree::new(entries).root()), expected);
@@ -128,6 +137,24 @@ mod tests {
                 ..Disk::default()
             }],
         );
+    }
+
+    #[test]
+    fn a_partition_is_its_disks() {
+        let tree = Tree::new(&[
+            ("block/sda/size", File(b"8\n")),
+            ("block/sda/device/vendor", File(b"ATA\n")),
+            ("block/sda/sda1/partition", File(b"1\n")),
+            ("block/sda/queue/rotational", File(b"1\n")),
+            ("block/sdb/size", File(b"8\n")),
+            ("block/sdb/device/vendor", File(b"ATA\n")),
+        ]);
+        let name_of = |name| disk_of(tree.root(), name).map(|disk| disk.name);
+        assert_eq!(name_of("sda").as_deref(), Some("sda"));
+        assert_eq!(name_of("sda1").as_deref(), Some("sda"));
+        assert_eq!(name_of("sda2"), None);
+        assert_eq!(name_of("queue"), None);
+        assert_eq!(name_of("loop0"), None);
     }
 
     #[test]

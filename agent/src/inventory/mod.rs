@@ -19,7 +19,7 @@ use repave_protocol::{Dmi, Inventory};
 
 use self::text::text;
 
-pub use self::disks::{attached, disks};
+pub use self::disks::{attached, disk_of, disks};
 
 /// Takes the inventory from sysfs and procfs, which are mounted at these paths.
 pub fn take(sys_root: &Path, proc_root: &Path) -> Inventory {

@@ -22,7 +22,7 @@ use repave_protocol::{Envelope, ImageReference, PublicKey, TrustDocument, strict
 
 use crate::crew::ThreadCrew;
 use crate::disk::OpenDisk;
-use crate::{console, say, world};
+use crate::{console, inventory, say, world};
 
 use options::Options;
 pub(crate) use options::USAGE;
@@ -62,8 +62,7 @@ fn write(options: &Options) -> Result<Report> {
     let mut way = Way { link: &mut link, host: &mut host, mirrors: &mut mirrors };
     let image = TrustedImage::fetch(&mut way, &reference, &trust)?;
     let path = Path::new(&options.device);
-    let facts = repave_protocol::Disk { name: options.device.clone(), ..Default::default() };
-    let mut disk = OpenDisk::open_alone(facts, path)?;
+    let mut disk = OpenDisk::open_alone(facts_of(&options.device), path)?;
     let mut crew = ThreadCrew::new(vec![disk.clone()], Arc::clone(&sources) as _);
     let chunk_bytes = image.manifest().manifest().chunk_bytes;
     let mut workers = crew.start(0, chunk_bytes)?;
@@ -82,6 +81,15 @@ fn write(options: &Options) -> Result<Report> {
     drop(workers);
     progress.end();
     Ok(progress.report(sources.fetched_bytes(), tally, mirrors.reports()))
+}
+
+/// What the system tells of the disk that the device is, or is a partition of; of anything else, such
+/// as a file, nothing.
+fn facts_of(device: &str) -> repave_protocol::Disk {
+    let real = std::fs::canonicalize(device).unwrap_or_default();
+    let name = real.strip_prefix("/dev").ok().and_then(Path::to_str);
+    let known = name.and_then(|name| inventory::disk_of(Path::new("/sys"), name));
+    repave_protocol::Disk { name: device.into(), ..known.unwrap_or_default() }
 }
 
 /// Ends the process when the terminal or a service manager asks: at once, since what is on the

@@ -34,7 +34,12 @@ pub(crate) static DEFAULT: LazyLock<Vec<u8>> =
     LazyLock::new(|| esp_bytes(MIB, &mut Chance::new(0)));
 
 fn image(block_bytes: u32) -> Medium {
-    let spec = DiskSpec { serial: "image".into(), size_bytes: BURNED_BYTES, block_bytes };
+    let spec = DiskSpec {
+        serial: "image".into(),
+        size_bytes: BURNED_BYTES,
+        block_bytes,
+        rotational: false,
+    };
     let mut burned = Bench(Medium::new(&spec, 0));
     let block_bytes = u64::from(block_bytes);
     let mut chance = Chance::new(0);

@@ -76,7 +76,7 @@ impl Gang {
             Work::Fetch { plain_bytes, .. } => *plain_bytes,
             Work::Write { length_bytes, .. } | Work::Read { length_bytes, .. } => *length_bytes,
             // It looks piece by piece.
-            Work::Zero { .. } => 0,
+            Work::Zero { .. } | Work::Flush => 0,
         };
         let fits = length_bytes as usize <= self.buffer_bytes && job.slot.0 < self.slots();
         if !fits || self.jobs.iter().any(|other| other.slot == job.slot) {
@@ -132,6 +132,9 @@ impl Gang {
                     Look::Crc32 => Seen::Crc32(crc32fast::hash(buffer)),
                     _ => Seen::Sha256(Sha256::of(buffer)),
                 })
+            }
+            Work::Flush => {
+                machine.flush(self.disk).map(|()| Seen::Flushed).map_err(WorkError::Device)
             }
             Work::Zero { offset_bytes, length_bytes, look_first } => {
                 let place = (offset_bytes, length_bytes as usize);

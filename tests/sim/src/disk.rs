@@ -27,12 +27,15 @@ pub struct DiskSpec {
     pub size_bytes: u64,
     /// Logical block: 512 or 4096.
     pub block_bytes: u32,
+    /// Whether it turns, and so is not read while it is written.
+    pub rotational: bool,
 }
 
 impl DiskSpec {
-    /// A disk of `mebibytes` with blocks of 512 bytes.
+    /// A disk of `mebibytes` with blocks of 512 bytes that does not turn.
     pub fn new(serial: &str, mebibytes: u64) -> Self {
-        Self { serial: serial.into(), size_bytes: mebibytes << 20, block_bytes: 512 }
+        let (serial, size_bytes) = (serial.into(), mebibytes << 20);
+        Self { serial, size_bytes, block_bytes: 512, rotational: false }
     }
 }
 
@@ -151,6 +154,8 @@ pub struct Medium {
     unflushed: Vec<(u64, Vec<u8>)>,
     liar_at: Option<u64>,
     has_lied: bool,
+    /// Bytes that are kept where others are, so many bytes before them.
+    shared: Option<(Range<u64>, u64)>,
     /// How often stable storage has changed in either copy of the table, and in the watched range.
     changes: [u64; 2],
     watched: Range<u64>,
@@ -168,6 +173,7 @@ impl Medium {
             size_bytes: spec.size_bytes,
             logical_block_bytes: spec.block_bytes,
             physical_block_bytes: spec.block_bytes,
+            rotational: spec.rotational,
             ..Facts::default()
         };
         Self::of(facts)
@@ -182,6 +188,7 @@ impl Medium {
             unflushed: Vec::new(),
             liar_at: None,
             has_lied: false,
+            shared: None,
             changes: [0, 0],
             watched: 0..0,
             table: RefCell::new(None),
@@ -201,16 +208,30 @@ impl Medium {
 
     /// What the device answers now.
     pub fn read(&self, offset_bytes: u64, into: &mut [u8]) {
-        self.now.read(offset_bytes, into);
+        self.now.read(self.place(offset_bytes), into);
     }
 
     /// Whether the device answers now with nothing but zeroes.
     pub fn is_zero(&self, range: Range<u64>) -> bool {
-        self.now.not_zero(range).is_none()
+        let length_bytes = range.end - range.start;
+        let start = self.place(range.start);
+        self.now.not_zero(start..start + length_bytes).is_none()
+    }
+
+    /// Where the device keeps what is written there.
+    fn place(&self, offset_bytes: u64) -> u64 {
+        let back_bytes = match &self.shared {
+            Some((range, back_bytes)) if range.contains(&offset_bytes) => *back_bytes,
+            _ => 0,
+        };
+        offset_bytes - back_bytes
     }
 
     /// Puts bytes into the device's cache.
     pub fn write(&mut self, offset_bytes: u64, bytes: &[u8]) {
+        let told_bytes = offset_bytes;
+        let offset_bytes = self.place(told_bytes);
+        self.has_lied |= offset_bytes != told_bytes;
         let mut kept = bytes.to_vec();
         if let Some(at) = self.liar_at
             && let Some(byte) =
@@ -321,6 +342,12 @@ impl Medium {
         self.liar_at = Some(offset_bytes);
     }
 
+    /// A disk that is smaller than it says: what lies in the range is kept in the place of what lies
+    /// `back_bytes` before.
+    pub const fn share(&mut self, range: Range<u64>, back_bytes: u64) {
+        self.shared = Some((range, back_bytes));
+    }
+
     /// Whether it ever kept other bytes than it was told.
     pub const fn has_lied(&self) -> bool {
         self.has_lied
@@ -344,8 +371,13 @@ impl Medium {
     }
 
     /// Stable storage as a disk that can only be read, for parsers.
-    pub const fn durable(&self) -> Durable<'_> {
-        Durable(self)
+    pub const fn durable(&self) -> View<'_> {
+        View { medium: self, bytes: &self.durable }
+    }
+
+    /// What the device answers now, as a disk that can only be read.
+    pub const fn now(&self) -> View<'_> {
+        View { medium: self, bytes: &self.now }
     }
 
     fn error(&self, operation: &'static str, at: (u64, usize), reason: &str) -> DeviceError {
@@ -380,23 +412,27 @@ impl Medium {
     }
 }
 
-/// What would be left if power went now and every write that was not flushed were lost.
+/// What would be left if power went now and every write that was not flushed were lost, or what would
+/// not.
 #[derive(Debug)]
-pub struct Durable<'a>(&'a Medium);
+pub struct View<'a> {
+    medium: &'a Medium,
+    bytes: &'a Pages,
+}
 
-impl Disk for Durable<'_> {
+impl Disk for View<'_> {
     fn facts(&self) -> &Facts {
-        &self.0.facts
+        &self.medium.facts
     }
 
     fn read(&mut self, offset_bytes: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-        self.0.check_request("read", offset_bytes, into.len())?;
-        self.0.durable.read(offset_bytes, into);
+        self.medium.check_request("read", offset_bytes, into.len())?;
+        self.bytes.read(offset_bytes, into);
         Ok(())
     }
 
     fn write(&mut self, offset_bytes: u64, bytes: &[u8]) -> Result<(), DeviceError> {
-        Err(self.0.error("write", (offset_bytes, bytes.len()), "read-only view"))
+        Err(self.medium.error("write", (offset_bytes, bytes.len()), "read-only view"))
     }
 
     fn flush(&mut self) -> Result<(), DeviceError> {

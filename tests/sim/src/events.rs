@@ -30,6 +30,7 @@ pub struct Events {
     cut_at: Option<u64>,
     fail_at: Option<u64>,
     panic_at: Option<u64>,
+    stray_at: Option<u64>,
     calls: u64,
     fail_call_at: Option<u64>,
     uptime_offset_ms: u64,
@@ -107,6 +108,16 @@ impl Events {
     /// Lets effect number `number` fail, counted from the world's beginning.
     pub const fn fail_at(&mut self, number: u64) {
         self.fail_at = Some(number);
+    }
+
+    /// Sends the write that is effect number `number`, counted from the world's beginning, elsewhere.
+    pub const fn stray_at(&mut self, number: u64) {
+        self.stray_at = Some(number);
+    }
+
+    /// Whether the effect that was the last is a write that goes elsewhere.
+    pub fn strays(&self) -> bool {
+        self.stray_at.is_some_and(|number| number + 1 == self.effects)
     }
 
     /// Lets the agent panic at effect number `number`, counted from the world's beginning.

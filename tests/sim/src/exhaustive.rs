@@ -1,6 +1,7 @@
 //! Whole small purposings, and every one of their instants: power is cut at each effect, with each
-//! fate of the writes that were not flushed, and each call of an edge fails once. The server has to
-//! get where it is ordered to each time, and fetches nothing that its disk already holds.
+//! fate of the writes that were not flushed, each call of an edge fails once, and each write goes
+//! elsewhere once. The server has to get where it is ordered to each time, and fetches nothing that its
+//! disk already holds.
 
 use std::fmt;
 use std::rc::Rc;
@@ -75,7 +76,7 @@ impl fmt::Display for Account {
         let failures = failures.len();
         write!(
             f,
-            "{effects} effects cut in {} ways, {calls} calls failed, {worlds} worlds, {resumed} of them resumed; {failures} violations",
+            "{effects} effects cut in {} ways and gone astray, {calls} calls failed, {worlds} worlds, {resumed} of them resumed; {failures} violations",
             Unflushed::ALL.len()
         )
     }
@@ -134,6 +135,10 @@ fn live_all(
             let outcome = cut(&mut world, &image, generation, account);
             account.note(scenario, &format!("power cut at effect {number}, {fate:?}"), outcome);
         }
+        let mut world = world.fork();
+        world.machine.borrow_mut().events.stray_at(number);
+        let outcome = world.run_until_up(generation).and_then(|()| settled(&world));
+        account.note(scenario, &format!("write at effect {number} goes elsewhere"), outcome);
     }
     for number in (start.1..end.1).filter(|number| number % threads == share) {
         let mut world = world.fork();

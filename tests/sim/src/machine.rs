@@ -179,7 +179,7 @@ impl Machine {
         if fails {
             self.events.note(&format!("{line}: fails in part"));
             self.media[disk].write_some(offset_bytes, bytes, self.dice.shape());
-        } else if self.dice.strikes(Fault::DiskWriteMisdirected) {
+        } else if self.events.strays() || self.dice.strikes(Fault::DiskWriteMisdirected) {
             let (astray, count) = self.astray(disk, at);
             self.events.note(&format!("{line}: goes to {astray}"));
             self.media[disk].write_astray(astray, &bytes[..count]);

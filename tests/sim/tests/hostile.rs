@@ -140,13 +140,34 @@ fn a_server_that_cannot_leave_says_so_and_leaves_once_it_can() {
 
 #[test]
 fn a_disk_that_kept_other_bytes_is_found_out_and_written_again() {
-    let mut world = World::new(Spec::new(8));
-    let web = world.publish(&ImageSpec::new("web", 1));
-    let generation = world.order_image(&web);
-    world.machine.borrow_mut().media[0].lie_at((4 << 20) + (200 << 10));
-    assert_eq!(sound(world.run_until_failed()), "read-back");
-    assert_eq!(last_stage(&world), Some(Stage::Written));
-    sound(world.run_until_up(generation));
+    for (rotational, stage) in [(false, Stage::Unsealed), (true, Stage::Written)] {
+        let mut spec = Spec::new(8);
+        spec.disks[0].rotational = rotational;
+        let mut world = World::new(spec);
+        let web = world.publish(&ImageSpec::new("web", 1));
+        let generation = world.order_image(&web);
+        world.machine.borrow_mut().media[0].lie_at((4 << 20) + (200 << 10));
+        assert_eq!(sound(world.run_until_failed()), "read-back");
+        assert_eq!(last_stage(&world), Some(stage));
+        sound(world.run_until_up(generation));
+    }
+}
+
+#[test]
+fn a_disk_that_is_smaller_than_it_says_is_found_out() {
+    for seed in 0..16 {
+        let mut spec = Spec::new(seed);
+        spec.disks[0].size_bytes += 4 << 20;
+        let mut world = World::new(spec);
+        let sizes_bytes = [512 << 10, 4 << 20, 352 << 10];
+        let web = world.publish(&ImageSpec { sizes_bytes, ..ImageSpec::new("web", 1) });
+        world.order_image(&web);
+        // The second half of the root partition is kept in the place of the first.
+        let (root, half_bytes) = ((4 << 20) + (512 << 10), 2 << 20);
+        let second = root + half_bytes..root + 2 * half_bytes;
+        world.machine.borrow_mut().media[0].share(second, half_bytes);
+        assert_eq!(sound(world.run_until_failed()), "read-back", "seed {seed}");
+    }
 }
 
 #[test]

@@ -208,6 +208,7 @@ impl<'a> Words<'a> {
             "lied" => Outcome::Lied,
             "wrote" => Outcome::Wrote,
             "zeroed" => Outcome::Zeroed(self.value()?),
+            "flushed" => Outcome::Flushed,
             "same" => Outcome::Same,
             "other" => Outcome::Other,
             at @ ("source" | "device") => match (at, self.word()) {

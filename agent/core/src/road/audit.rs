@@ -1,5 +1,6 @@
-//! The audit: what was written is read back past the cache and compared; what was compared before
-//! the writing, by SHA-256 and past the cache too, counts as read. Then the heads that were held back
+//! The audit: what was written is read back past the cache and compared, unless it was behind the
+//! writing; some of that is read once more. What was compared before the writing, by SHA-256 and past
+//! the cache too, counts as read. Then the heads that were held back
 //! are written and read back too, all but the boot partition's, which would make the
 //! target bootable before its settings are in place.
 
@@ -9,7 +10,7 @@ use super::{Traveller, Written};
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::Plan;
-use crate::transfer::{Held, Pass, Scope};
+use crate::transfer::{Held, Pass, Sampling, Scope};
 
 /// A target that equals its image, but for the head of the boot partition.
 pub struct Audited {
@@ -29,9 +30,14 @@ impl Audited {
 
 /// Reads the target back.
 pub(super) fn audit(written: Written, on: &mut Traveller<'_, '_>) -> Result<Audited, Failure> {
-    let Written { plan, mut workers, held, stayed } = written;
+    let Written { plan, mut workers, held, read_behind, stayed } = written;
     let bodies = (Scope::Bodies, Pass::Audit, held);
     on.transfer(&plan, Stage::Written, workers.as_mut(), bodies)?;
+    if read_behind {
+        let samples = on.samples(Sampling::Again(&plan.extents), &plan)?;
+        let samples = (Scope::Some(samples), Pass::Audit, Held::default());
+        on.transfer(&plan, Stage::Written, workers.as_mut(), samples)?;
+    }
     let is_early = |part: &usize| !held_back(&plan, *part) && !stayed.contains(part);
     let early = (0..plan.extents.len()).filter(is_early).collect();
     heads(early, &plan, workers.as_mut(), on, Stage::Written)?;
@@ -57,7 +63,7 @@ pub(super) fn heads(
     on: &mut Traveller<'_, '_>,
     stage: Stage,
 ) -> Result<(), Failure> {
-    let pass = Pass::Fill { look_first: false };
+    let pass = Pass::Fill { look_first: false, read_behind: false };
     let fill = (Scope::Heads(partitions.clone()), pass, Held::default());
     on.transfer(plan, stage, workers, fill)?;
     on.edges.disks[plan.disk].flush()?;

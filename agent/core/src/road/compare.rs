@@ -9,7 +9,7 @@ use super::Traveller;
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::{Head, Plan};
-use crate::transfer::{Held, Pass, Scope};
+use crate::transfer::{Held, Pass, Sampling, Scope};
 
 /// A plan, and what the target holds of it already. Nothing was changed.
 pub struct Compared {
@@ -29,7 +29,7 @@ pub(super) fn compare(plan: Plan, on: &mut Traveller<'_, '_>) -> Result<Compared
     let mut scan = before == Some(plan.image.reference().manifest);
     let mut held = Held::default();
     if !scan {
-        let samples = on.samples(&plan)?;
+        let samples = on.samples(Sampling::Shared, &plan)?;
         let are_none = samples.is_empty();
         let pass = (Scope::Some(samples), Pass::Compare, held);
         (held, _) = on.transfer(&plan, Stage::Planned, workers.as_mut(), pass)?;

@@ -26,7 +26,7 @@ use crate::journal::Journal;
 use crate::mirrors::Mirrors;
 use crate::plan::Plan;
 use crate::report::Voice;
-use crate::transfer::{Hands, Held, Pages, Pass, Scope, Transfer, run, samples};
+use crate::transfer::{Hands, Held, Pages, Pass, Sampling, Scope, Transfer, run, samples};
 use crate::watchdog::Stretch;
 
 /// Least time between two reports of progress.
@@ -117,14 +117,14 @@ impl<'a, 'e> Traveller<'a, 'e> {
     }
 
     /// Stored chunks from all over the image.
-    fn samples(&mut self, plan: &Plan) -> Result<Vec<u64>, Failure> {
+    fn samples(&mut self, sampling: Sampling<'_>, plan: &Plan) -> Result<Vec<u64>, Failure> {
         // Told in the field log: it decides which chunks are looked at.
         let [a, b, c, d, e, f, g, h, ..] = self.edges.host.draw();
         let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let Edges { link, host, watchdog, .. } = &mut *self.edges;
         watchdog.begin(Stretch::Sampling);
         let mut way = Way { link: *link, host: *host, mirrors: &mut self.mirrors };
-        let samples = samples(&plan.image, &mut way, &mut self.pages, seed);
+        let samples = samples(sampling, &plan.image, &mut way, &mut self.pages, seed);
         self.voice.names(&self.mirrors);
         Ok(samples?)
     }

@@ -2,6 +2,7 @@
 //! worker saw is right. Pure: jobs go out, completions come in. Who runs the jobs is not known
 //! here, and neither is time.
 
+mod behind;
 mod held;
 mod pages;
 mod run;
@@ -13,11 +14,14 @@ use repave_image::{Chunk, StoredChunk, ValidManifest};
 use repave_protocol::Sha256;
 use thiserror::Error;
 
+use behind::{Behind, Step};
+
+pub use behind::reads_behind;
 pub use held::Held;
 pub(crate) use pages::Pages;
 pub use run::Watch;
 pub(crate) use run::{Hands, run};
-pub(crate) use sample::samples;
+pub(crate) use sample::{Sampling, samples};
 
 use crate::edges::{Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError};
 use crate::event::Outcome;
@@ -107,6 +111,8 @@ pub enum Pass {
         /// Whether chunks of zeroes that are not held may still be zero on the disk, since nobody
         /// has looked.
         look_first: bool,
+        /// Whether what was written is read back while more is written. What was right is held then.
+        read_behind: bool,
     },
     /// Read back past the cache and compare what is not held.
     Audit,
@@ -132,9 +138,23 @@ impl Tally {
     }
 }
 
+/// What is done with a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// Find out whether the disk holds it.
+    Compare,
+    /// Make the disk hold it.
+    Fill,
+    /// Have the disk keep it, and others.
+    Flush,
+    /// Find out whether the disk kept it.
+    Audit,
+}
+
 /// One chunk on its way, or several of zeroes that lie behind each other.
 #[derive(Clone, Copy, Debug)]
 struct Task {
+    aim: Aim,
     chunk: u64,
     chunks: u64,
     content: Chunk,
@@ -153,6 +173,8 @@ pub struct Transfer<'a> {
     scope: Scope,
     pass: Pass,
     held: Held,
+    /// Set if what is written is read back meanwhile.
+    behind: Option<Behind>,
     /// Chunks that could not be read to be compared.
     unreadable: u32,
     /// How far the scope has been handed out: a chunk number, or a place in the list of heads.
@@ -173,6 +195,9 @@ impl<'a> Transfer<'a> {
         held: Held,
         seed: u64,
     ) -> Self {
+        let manifest = image.manifest().manifest();
+        let reads_behind = matches!(pass, Pass::Fill { read_behind: true, .. });
+        let behind = reads_behind.then(|| Behind::new(&manifest.index, manifest.chunk_bytes));
         let tasks = BTreeMap::new();
         let (unreadable, cursor, done_bytes, tally) = (0, 0, 0, Tally::default());
         Self {
@@ -181,6 +206,7 @@ impl<'a> Transfer<'a> {
             scope,
             pass,
             held,
+            behind,
             unreadable,
             cursor,
             tasks,
@@ -265,24 +291,16 @@ impl<'a> Transfer<'a> {
         (chunk, chunks, content): (u64, u64, Chunk),
         mirrors: &Mirrors,
     ) -> Option<Job> {
-        let place = self.manifest().place(chunk)?;
-        let lengths = (chunk..chunk + chunks).map(|chunk| self.manifest().place(chunk));
-        let length_bytes = lengths.map(|place| Some(place?.len_bytes)).sum::<Option<u32>>()?;
-        self.cursor += chunks;
-        let mut task = Task {
-            chunk,
-            chunks,
-            content,
-            offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
-            length_bytes,
-            attempts: 0,
-            source: None,
+        let aim = match self.pass {
+            Pass::Compare => Aim::Compare,
+            Pass::Fill { .. } => Aim::Fill,
+            Pass::Audit => Aim::Audit,
         };
+        let mut task = self.task(aim, (chunk, chunks, content))?;
+        self.cursor += chunks;
         let work = match (self.pass, content) {
-            (Pass::Compare | Pass::Audit, Chunk::Zero) => task.read(Look::Zero),
-            (Pass::Compare, Chunk::Stored(_)) => task.read(Look::Sha256),
-            (Pass::Audit, Chunk::Stored(_)) => task.read(Look::Crc32),
-            (Pass::Fill { look_first }, Chunk::Zero) => {
+            (Pass::Compare | Pass::Audit, _) => task.read(),
+            (Pass::Fill { look_first, .. }, Chunk::Zero) => {
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
                 Work::Zero { offset_bytes, length_bytes, look_first }
             }
@@ -292,6 +310,35 @@ impl<'a> Transfer<'a> {
         };
         self.tasks.insert(slot, task);
         Some(Job { slot, work })
+    }
+
+    /// Begins what is to be done behind the writing before more is written, with `slots` buffers in
+    /// all.
+    pub(crate) fn begin_behind(&mut self, slot: Slot, slots: usize) -> Option<Job> {
+        let (task, work) = match self.behind.as_mut()?.next(slots)? {
+            Step::Flush(chunk) => (self.task(Aim::Flush, (chunk, 0, Chunk::Zero))?, Work::Flush),
+            Step::Read(chunk, content) => {
+                let task = self.task(Aim::Audit, (chunk, 1, content))?;
+                (task, task.read())
+            }
+        };
+        self.tasks.insert(slot, task);
+        Some(Job { slot, work })
+    }
+
+    fn task(&self, aim: Aim, (chunk, chunks, content): (u64, u64, Chunk)) -> Option<Task> {
+        let place = self.manifest().place(chunk)?;
+        let lengths = (chunk..chunk + chunks).map(|chunk| self.manifest().place(chunk));
+        Some(Task {
+            aim,
+            chunk,
+            chunks,
+            content,
+            offset_bytes: self.extents.get(place.partition)?.offset_bytes + place.offset_bytes,
+            length_bytes: lengths.map(|place| Some(place?.len_bytes)).sum::<Option<u32>>()?,
+            attempts: 0,
+            source: None,
+        })
     }
 
     /// What a completion says of its chunk, for the field log.
@@ -308,6 +355,7 @@ impl<'a> Transfer<'a> {
             (Seen::Fetched { .. }, _) => Outcome::Lied,
             (Seen::Wrote, _) => Outcome::Wrote,
             (Seen::Zeroed { written_bytes }, _) => Outcome::Zeroed(written_bytes),
+            (Seen::Flushed, _) => Outcome::Flushed,
             (Seen::Sha256(found), Chunk::Stored(stored)) => same(found == stored.sha256),
             (Seen::Crc32(found), Chunk::Stored(stored)) => same(found == stored.crc32),
             (Seen::Zero(is_zero), Chunk::Zero) => same(is_zero),
@@ -342,7 +390,9 @@ impl<'a> Transfer<'a> {
                 Ok(Some(Job { slot, work }))
             }
             None => {
-                self.done_bytes += u64::from(task.length_bytes);
+                // What is read back behind the writing was done when it was written.
+                let is_behind = self.behind.is_some() && task.aim == Aim::Audit;
+                self.done_bytes += if is_behind { 0 } else { u64::from(task.length_bytes) };
                 Ok(None)
             }
         }
@@ -356,11 +406,8 @@ impl<'a> Transfer<'a> {
         mirrors: &mut Mirrors,
     ) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
-        if self.pass == Pass::Audit {
-            self.tally.read_back_bytes += u64::from(task.length_bytes);
-        }
-        match (self.pass, task.content, seen) {
-            (Pass::Fill { .. }, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
+        match (task.aim, task.content, seen) {
+            (Aim::Fill, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
                 if sha256 != stored.sha256 {
                     let lie = task.lie(mirrors, &stored.sha256, &sha256);
                     return self.again(task, lie, mirrors).map(Some);
@@ -369,50 +416,64 @@ impl<'a> Transfer<'a> {
                     mirrors.was_right(source);
                 }
                 let (offset_bytes, length_bytes) = (task.offset_bytes, task.length_bytes);
-                Ok(Some(Work::Write {
-                    offset_bytes,
-                    length_bytes,
-                    first_block_last: self.scope != Scope::Bodies,
-                }))
+                let first_block_last = self.scope != Scope::Bodies;
+                return Ok(Some(Work::Write { offset_bytes, length_bytes, first_block_last }));
             }
-            (Pass::Fill { .. }, Chunk::Stored(_), Seen::Wrote) => {
-                self.tally.written_bytes += u64::from(task.length_bytes);
-                Ok(None)
-            }
-            (Pass::Fill { .. }, Chunk::Zero, Seen::Zeroed { written_bytes }) => {
-                self.note(task, written_bytes == 0);
-                self.tally.written_bytes += u64::from(written_bytes);
+            (Aim::Fill, Chunk::Stored(_), Seen::Wrote) => self.wrote(task, task.length_bytes),
+            (Aim::Fill, Chunk::Zero, Seen::Zeroed { written_bytes }) => {
                 self.tally.skipped_bytes +=
                     u64::from(task.length_bytes.saturating_sub(written_bytes));
-                Ok(None)
-            }
-            (Pass::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
-                self.note(task, found == stored.sha256);
-                Ok(None)
-            }
-            (Pass::Compare, Chunk::Zero, Seen::Zero(is_zero)) => {
-                self.note(task, is_zero);
-                Ok(None)
-            }
-            (Pass::Audit, Chunk::Stored(stored), Seen::Crc32(found)) => {
-                if found == stored.crc32 {
-                    return Ok(None);
+                match written_bytes {
+                    0 => self.note(task),
+                    _ => self.wrote(task, written_bytes),
                 }
-                let words = format!("CRC-32 {found:08x} instead of {:08x}", stored.crc32);
-                Err(task.wrong(words))
             }
-            (Pass::Audit, Chunk::Zero, Seen::Zero(true)) => Ok(None),
-            (Pass::Audit, Chunk::Zero, Seen::Zero(false)) => {
-                Err(task.wrong("not all of them are zero".into()))
+            (Aim::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
+                if found == stored.sha256 {
+                    self.note(task);
+                }
             }
-            _ => Err(out_of_turn),
+            (Aim::Compare, Chunk::Zero, Seen::Zero(is_zero)) => {
+                if is_zero {
+                    self.note(task);
+                }
+            }
+            (Aim::Flush, _, Seen::Flushed) => self.behind.iter_mut().for_each(Behind::keeps),
+            (Aim::Audit, Chunk::Stored(stored), Seen::Crc32(found)) => {
+                if found != stored.crc32 {
+                    let words = format!("CRC-32 {found:08x} instead of {:08x}", stored.crc32);
+                    return Err(task.wrong(words));
+                }
+                self.read_back(task);
+            }
+            (Aim::Audit, Chunk::Zero, Seen::Zero(is_zero)) => {
+                if !is_zero {
+                    return Err(task.wrong("not all of them are zero".into()));
+                }
+                self.read_back(task);
+            }
+            _ => return Err(out_of_turn),
+        }
+        Ok(None)
+    }
+
+    fn wrote(&mut self, task: &Task, written_bytes: u32) {
+        self.tally.written_bytes += u64::from(written_bytes);
+        if let Some(behind) = &mut self.behind {
+            behind.wrote(task.chunk, task.chunks, task.content);
         }
     }
 
-    fn note(&mut self, task: &Task, is_right: bool) {
-        if is_right {
-            (task.chunk..task.chunk + task.chunks).for_each(|chunk| self.held.insert(chunk));
+    fn read_back(&mut self, task: &Task) {
+        self.tally.read_back_bytes += u64::from(task.length_bytes);
+        if let Some(behind) = &mut self.behind {
+            behind.has_read();
+            self.note(task);
         }
+    }
+
+    fn note(&mut self, task: &Task) {
+        (task.chunk..task.chunk + task.chunks).for_each(|chunk| self.held.insert(chunk));
     }
 
     /// Another attempt at fetching, from the next source, after a pause.
@@ -480,7 +541,13 @@ impl<'a> Transfer<'a> {
 }
 
 impl Task {
-    const fn read(&self, look: Look) -> Work {
+    /// What was written in this run is known by its CRC-32; what somebody else left there is not.
+    fn read(&self) -> Work {
+        let look = match (self.content, self.aim) {
+            (Chunk::Zero, _) => Look::Zero,
+            (Chunk::Stored(_), Aim::Audit) => Look::Crc32,
+            (Chunk::Stored(_), _) => Look::Sha256,
+        };
         Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, look }
     }
 

@@ -51,6 +51,13 @@ fn crank(
     let mut free: VecDeque<Slot> = (0..slots).map(Slot).collect();
     loop {
         let is_worth_it = free.len() >= batch;
+        while is_worth_it
+            && let Some(&slot) = free.front()
+            && let Some(job) = transfer.begin_behind(slot, slots)
+        {
+            free.pop_front();
+            hands.workers.submit(job);
+        }
         while is_worth_it && let (Some(&slot), Some(chunk)) = (free.front(), transfer.next_chunk())
         {
             let image = transfer.image;

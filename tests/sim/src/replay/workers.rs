@@ -82,6 +82,7 @@ impl ScriptedGang {
             (Outcome::Device(reason), Work::Zero { offset_bytes, length_bytes, .. }) => {
                 device("zero", *offset_bytes, *length_bytes, reason)
             }
+            (Outcome::Device(reason), Work::Flush) => device("flush", 0, 0, reason),
             (Outcome::Lied, Work::Fetch { .. }) => {
                 self.gang.forget(slot);
                 let sha256 = Sha256::of(b"other bytes");

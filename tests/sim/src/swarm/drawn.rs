@@ -23,6 +23,7 @@ pub(super) fn spec(seed: u64, chance: &mut Chance) -> Spec {
         let mut disk = DiskSpec::new(&serial(number), 8 + chance.below(3));
         disk.size_bytes += chance.below(3) * 4096 * 31;
         disk.block_bytes = block_bytes;
+        disk.rotational = chance.below(4) == 0;
         disk
     };
     let count = if chance.below(3) == 0 { 2 } else { 1 };

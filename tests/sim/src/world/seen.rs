@@ -1,12 +1,14 @@
 //! What tests look at in a world, and what they change behind the back of both sides.
 
 use repave_core::efi::numbers_to_bytes;
+use repave_core::gpt::Table;
 use repave_core::journal::{Journal, Place as JournalPlace, Record};
 
 use super::{Place, World};
 use crate::bench::{BURNED_BYTES, Bench, DEFAULT};
 use crate::check::{self, Violation};
 use crate::configurator::file_in;
+use crate::disk::Medium;
 use crate::image::{Image, SETTINGS_BYTES};
 use crate::stable::find;
 
@@ -98,10 +100,15 @@ impl World {
         matches!(self.place, Place::Dark)
     }
 
-    /// The number of the disk that this image is on, bootable or not.
+    /// The number of the disk whose table, as the device answers now, has a partition of this image.
     pub fn disk_of(&self, image: &Image) -> Option<usize> {
         let machine = self.machine.borrow();
-        image.manifest.partitions.iter().find_map(|p| find(&machine, p.guid)).map(|found| found.0)
+        let has_one = |medium: &Medium| {
+            let table = Table::read(&mut medium.now()).ok();
+            let mut parts = image.manifest.partitions.iter();
+            table.is_some_and(|table| parts.any(|part| table.find(part.guid).is_some()))
+        };
+        machine.media.iter().position(has_one)
     }
 
     /// From now on nothing goes wrong, and what is on its way arrives or is lost.

@@ -108,6 +108,7 @@ fn every_event_is_read_as_it_was_printed() {
         ("chunk 17 slot 3 lied", Event::Job(17, 3, Outcome::Lied)),
         ("chunk 17 slot 3 wrote", Event::Job(17, 3, Outcome::Wrote)),
         ("chunk 17 slot 3 zeroed 4096", Event::Job(17, 3, Outcome::Zeroed(4096))),
+        ("chunk 17 slot 3 flushed", Event::Job(17, 3, Outcome::Flushed)),
         ("chunk 17 slot 3 same", Event::Job(17, 3, Outcome::Same)),
         ("chunk 17 slot 3 other", Event::Job(17, 3, Outcome::Other)),
         (
