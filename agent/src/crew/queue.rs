@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use repave_core::edges::{Job, Work};
 
 /// Most chunks of a run; the thread that has it inflates them one after the other.
-pub(super) const RUN_CHUNKS: usize = 8;
+pub(super) const RUN_CHUNKS: usize = 16;
 /// Most chunks that are read at a time: with more, the other threads would have none to read while
 /// one looks at its own.
 const READ_CHUNKS: usize = 4;

@@ -13,7 +13,7 @@ use crate::image::Way;
 
 /// Buffers that are free before the next chunks are begun, all together: chunks that are neighbours
 /// in a pack are then asked for at the same time, and one request can bring them.
-const BATCH: usize = 8;
+const BATCH: usize = 16;
 
 /// Is told the bytes done, and by which way more of them come.
 pub type Watch<'a> = dyn FnMut(&mut Way<'_>, u64) + 'a;
