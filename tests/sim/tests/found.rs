@@ -5,6 +5,7 @@
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
 use repave_protocol::{DiskSelector, Generation, Order, Standing, Wipe};
 use repave_sim::controller::Mishap;
+use repave_sim::stable::find;
 use repave_sim::world::PATIENCE_MS;
 use repave_sim::{DiskSpec, ImageSpec, Spec, World, sound};
 
@@ -335,4 +336,36 @@ fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
         let generation = world.order_image(&web);
         sound(world.run_until_up(generation));
     }
+}
+
+/// Seed 56447 of the second swarm: no fault of the agent's. A flush failed behind the backup copy of
+/// the second disk's first table: the entries are there from then on, and keep the image from the first.
+#[test]
+fn an_image_whose_table_is_half_written_is_on_that_disk() {
+    let world = || {
+        let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
+        let mut world = World::new(Spec { disks, ..Spec::new(74) });
+        let web = world.publish(&ImageSpec::new("web", 1));
+        let mut purpose = World::purpose(&web);
+        let second = DiskSelector { serial: Some("second".into()), ..DiskSelector::default() };
+        purpose.disk = Some(second);
+        (world, web, purpose)
+    };
+    let (mut whole, web, purpose) = world();
+    let generation = whole.order(Order::Purpose(Box::new(purpose)));
+    sound(whole.run_until_up(generation));
+    let backup = (8 << 20) - 33 * 512;
+    let mut copy = vec![0; 33 * 512];
+    whole.machine.borrow().media[1].read(backup, &mut copy);
+
+    let (mut world, _, mut purpose) = world();
+    world.machine.borrow_mut().media[1].write(backup, &copy);
+    assert_eq!(find(&world.machine.borrow(), web.manifest.partitions[0].guid), None);
+    assert_eq!(world.disk_of(&web), Some(1));
+    let second = purpose.disk.take();
+    world.order(Order::Purpose(Box::new(purpose.clone())));
+    assert_eq!(sound(world.run_until_failed()), "duplicate-guid");
+    purpose.disk = second;
+    let generation = world.order(Order::Purpose(Box::new(purpose)));
+    sound(world.run_until_up(generation));
 }
