@@ -94,6 +94,15 @@ fn what_other_tools_have_listed_stays() {
     assert!(library.root().join("blobs/sha256/README").exists());
 }
 
+/// What somebody else put into the list, numbers to their last digit, is there after it was written anew.
+#[test]
+fn a_list_keeps_the_numbers_of_others() {
+    let text = r#"{"schemaVersion":2,"manifests":[{"mediaType":"x/y","digest":"sha256:0","size":1,"weight":-1.3333333333333337e+67}]}"#;
+    let layout = Layout::parse(text.as_bytes()).unwrap();
+    let written = String::from_utf8(layout.to_bytes()).unwrap();
+    assert!(written.contains("-1.3333333333333337e+67"), "{written}");
+}
+
 #[test]
 fn nothing_goes_while_something_listed_cannot_be_read() {
     let (bench, first, second) = two_versions();
