@@ -153,6 +153,7 @@ impl Agent {
     pub fn round(&mut self, edges: &mut Edges<'_>) -> Result<Round, Failure> {
         edges.watchdog.begin(Stretch::Working);
         self.voice.guarded_by(edges.watchdog.report());
+        let settled = self.settle(edges);
         let came_up = self.came_up(edges).unwrap_or_else(|failure| {
             // A server whose journal cannot be read must still be heard.
             self.fault = Some(failure.fault(None));
@@ -188,7 +189,7 @@ impl Agent {
         let Directive { generation, order, .. } = directive.message();
         edges.host.saw(Event::answered(*generation, order));
         self.heard_ms = Some(edges.host.uptime_ms());
-        if let Err(failure) = self.accept(&directive, edges) {
+        if let Err(failure) = settled.and_then(|()| self.accept(&directive, edges)) {
             self.fault = Some(failure.fault(None));
             return Err(failure);
         }
@@ -206,6 +207,16 @@ impl Agent {
             }
         }
         outcome
+    }
+
+    /// While the disk may hold another order than was told as the last, none is accepted.
+    fn settle(&mut self, edges: &mut Edges<'_>) -> Result<(), Failure> {
+        let disk = edges.disks[self.home.default.disk].as_mut();
+        let settled = self.home.journal.settle(disk).map_err(Failure::from);
+        if let Err(failure) = &settled {
+            self.fault = Some(failure.fault(None));
+        }
+        settled
     }
 
     /// Records a new order before anything is done about it.

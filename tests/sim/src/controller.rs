@@ -269,6 +269,11 @@ impl Controller {
         self.generation
     }
 
+    /// What it ordered before is ordered again, as by another controller that has not heard of more.
+    pub fn orders_once_more(&mut self) {
+        std::mem::swap(&mut self.order, &mut self.earlier);
+    }
+
     /// Something happens to it.
     pub fn befall(&mut self, mishap: Mishap) {
         match mishap {

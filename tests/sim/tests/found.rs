@@ -369,3 +369,38 @@ fn an_image_whose_table_is_half_written_is_on_that_disk() {
     let generation = world.order(Order::Purpose(Box::new(purpose)));
     sound(world.run_until_up(generation));
 }
+
+/// Seeds 87410 and 104913 of the second swarm: an order was on the disk although writing the journal had
+/// failed. One that was older was accepted then; or power was cut, and the next order of a controller
+/// that had lost its records was taken for the same generation used twice.
+#[test]
+fn an_order_whose_write_failed_is_settled_before_another_is_accepted() {
+    let (world, _) = World::running_web(75);
+    let [db, mail] = ["db", "mail"].map(|name| world.publish(&ImageSpec::new(name, 1)));
+    let mut failures = 0;
+    for (number, forgets) in (0..20).flat_map(|number| [(number, false), (number, true)]) {
+        let mut world = world.fork();
+        enter(&mut world);
+        world.order_image(&mail);
+        world.order_image(&db);
+        let number = world.machine.borrow().events.calls() + number;
+        world.machine.borrow_mut().events.fail_call_at(number);
+        sound(world.step());
+        let failed = |line: &String| line.contains("round failed: journal");
+        if !world.machine.borrow().events.lines().iter().any(failed) {
+            continue;
+        }
+        failures += 1;
+        if forgets {
+            world.machine.borrow_mut().controller.befall(Mishap::Forget);
+            sound(world.step());
+            world.pull_plug();
+        } else {
+            world.machine.borrow_mut().controller.orders_once_more();
+            sound(world.step());
+        }
+        let generation = world.order_image(&db);
+        sound(world.run_until_up(generation));
+    }
+    assert_eq!(failures, 6, "a write, a flush and a read-back, each twice");
+}

@@ -125,6 +125,30 @@ pub(super) fn persist(
     if firmware.read(name)?.as_deref() == Some(value) {
         return Ok(());
     }
+    write_and_compare(firmware, name, value)
+}
+
+/// BootNext leads to the entry of that number; or, after an error, nowhere, if the firmware can be made
+/// to forget it: what was set here is not somebody else's, whether or not it can be read.
+pub(super) fn set_boot_next(firmware: &mut dyn Firmware, number: u16) -> Result<(), FirmwareError> {
+    let value = numbers_to_bytes(&[number]);
+    if firmware.read(BOOT_NEXT)?.as_deref() == Some(&value) {
+        return Ok(());
+    }
+    let outcome = write_and_compare(firmware, BOOT_NEXT, &value);
+    if outcome.is_err()
+        && let Err(error) = firmware.delete(BOOT_NEXT)
+    {
+        log::error!("{error}");
+    }
+    outcome
+}
+
+fn write_and_compare(
+    firmware: &mut dyn Firmware,
+    name: &str,
+    value: &[u8],
+) -> Result<(), FirmwareError> {
     firmware.write(name, value)?;
     match firmware.read(name)? {
         Some(found) if found == value => Ok(()),
@@ -229,6 +253,19 @@ mod tests {
         for name in ["Boot00ab", "Boot+0AB", "BootAB", "Boot000AB", "BootOrder", "00AB"] {
             check(name, &[]);
         }
+    }
+
+    /// Seed 128320 of the simulator: it stayed, and led a server that was ordered to stay into its target.
+    #[test]
+    fn a_boot_next_that_cannot_be_read_once_it_is_set_goes_again() {
+        let mut firmware = Variables { blinds: true, ..Variables::default() };
+        assert!(set_boot_next(&mut firmware, 5).is_err());
+        assert!(!firmware.values.contains_key(BOOT_NEXT));
+        let foreign = (BOOT_NEXT.to_owned(), vec![7, 0]);
+        let mut firmware = Variables::of([foreign]);
+        firmware.unreadable = Some(BOOT_NEXT.into());
+        assert!(set_boot_next(&mut firmware, 5).is_err());
+        assert!(firmware.values.contains_key(BOOT_NEXT), "it was not set here");
     }
 
     #[test]

@@ -2,10 +2,9 @@
 
 use repave_protocol::BootMethod;
 
-use super::entries::{BOOT_NEXT, TargetEntry, ensure_target, persist};
+use super::entries::{TargetEntry, ensure_target, set_boot_next};
 use super::{Method, Target};
 use crate::edges::Edges;
-use crate::efi::numbers_to_bytes;
 use crate::failure::Failure;
 use crate::journal::Seal;
 
@@ -42,7 +41,7 @@ impl Method for Firmware {
                 options: boot.options.clone(),
             },
         )?;
-        Ok(persist(edges.firmware, BOOT_NEXT, &numbers_to_bytes(&[number]))?)
+        Ok(set_boot_next(edges.firmware, number)?)
     }
 
     fn leave(&self, edges: &mut Edges<'_>) -> Result<(), Failure> {

@@ -13,11 +13,13 @@ pub(super) struct Variables {
     pub(super) reads: u32,
     /// The variable that cannot be read.
     pub(super) unreadable: Option<String>,
+    /// Whether a variable cannot be read once it was written.
+    pub(super) blinds: bool,
 }
 
 impl Variables {
     pub(super) fn of<const N: usize>(values: [(String, Vec<u8>); N]) -> Self {
-        Self { values: BTreeMap::from(values), reads: 0, unreadable: None }
+        Self { values: BTreeMap::from(values), ..Self::default() }
     }
 }
 
@@ -38,6 +40,9 @@ impl Firmware for Variables {
 
     fn write(&mut self, name: &str, value: &[u8]) -> Result<(), FirmwareError> {
         self.values.insert(name.into(), value.into());
+        if self.blinds {
+            self.unreadable = Some(name.into());
+        }
         Ok(())
     }
 

@@ -107,6 +107,12 @@ impl Journal {
         Ok(())
     }
 
+    /// Makes stable storage say what the record says, where an update failed: the disk may have taken
+    /// it all the same, and the next boot would go by it.
+    pub fn settle(&mut self, disk: &mut dyn Disk) -> Result<(), JournalError> {
+        if self.is_doubtful { self.update(disk, |_| {}) } else { Ok(()) }
+    }
+
     /// Takes the sealed target away, whether or not the disk can be made to say so: whatever is written
     /// next says it, too.
     pub const fn withdraw(&mut self) {
