@@ -3,29 +3,31 @@
 //! here, and neither is time.
 
 mod behind;
+mod error;
 mod held;
 mod pages;
 mod run;
 mod sample;
+mod task;
 
 use std::collections::BTreeMap;
 
 use repave_image::{Chunk, StoredChunk, ValidManifest};
-use repave_protocol::Sha256;
-use thiserror::Error;
 
 use behind::{Behind, Step};
+use task::{Aim, Task};
 
 pub use behind::reads_behind;
+pub use error::TransferError;
 pub use held::Held;
 pub(crate) use pages::Pages;
 pub use run::Watch;
 pub(crate) use run::{Hands, run};
 pub(crate) use sample::{Sampling, samples};
 
-use crate::edges::{Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError};
+use crate::edges::{Completion, Job, LinkError, Seen, Slot, Work, WorkError};
 use crate::event::Outcome;
-use crate::image::{FETCH_ATTEMPTS, ImageError, TrustedImage, pause_ms};
+use crate::image::{FETCH_ATTEMPTS, TrustedImage, pause_ms};
 use crate::mirrors::Mirrors;
 use crate::plan::Extent;
 
@@ -34,58 +36,6 @@ const UNREADABLE_MOST: u32 = 16;
 /// Most bytes of zeroes in one job. A command for each chunk costs more than the zeroes do; one for
 /// all of them would be seen by nobody while it runs.
 const ZEROES_MOST_BYTES: u64 = 16 << 20;
-
-/// Why a transfer was given up.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum TransferError {
-    /// No source gave a chunk, or none the right one.
-    #[error("chunk {chunk} could not be had in {attempts} attempts over {sources} sources")]
-    Unavailable {
-        /// The chunk.
-        chunk: u64,
-        /// Attempts made.
-        attempts: u32,
-        /// Sources that the directive named.
-        sources: usize,
-        /// What the last one did.
-        #[source]
-        last: LinkError,
-    },
-    /// The disk failed.
-    #[error("target disk failed")]
-    Device(#[from] DeviceError),
-    /// The disk took the bytes and gave back others.
-    #[error(
-        "{length_bytes} bytes at byte {offset_bytes} of the target disk read back wrong (chunk {chunk}: {found})"
-    )]
-    ReadBack {
-        /// The chunk.
-        chunk: u64,
-        /// Where on the disk.
-        offset_bytes: u64,
-        /// How much.
-        length_bytes: u32,
-        /// What was read, in words.
-        found: String,
-    },
-    /// An index page could not be had.
-    #[error("chunk index failed")]
-    Index(#[from] ImageError),
-    /// The index and the manifest disagree about a chunk; both were checked, so the fault is ours.
-    #[error("chunk {chunk} has no place in the image or its index")]
-    NoPlace {
-        /// The chunk.
-        chunk: u64,
-    },
-    /// A worker answered something that was not asked.
-    #[error("worker answered {seen:?} out of turn for chunk {chunk}")]
-    OutOfTurn {
-        /// The chunk.
-        chunk: u64,
-        /// The answer.
-        seen: Seen,
-    },
-}
 
 /// Which chunks one transfer deals with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,33 +86,6 @@ impl Tally {
         self.skipped_bytes += other.skipped_bytes;
         self.read_back_bytes += other.read_back_bytes;
     }
-}
-
-/// What is done with a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
-    /// Find out whether the disk holds it.
-    Compare,
-    /// Make the disk hold it.
-    Fill,
-    /// Have the disk keep it, and others.
-    Flush,
-    /// Find out whether the disk kept it.
-    Audit,
-}
-
-/// One chunk on its way, or several of zeroes that lie behind each other.
-#[derive(Clone, Copy, Debug)]
-struct Task {
-    aim: Aim,
-    chunk: u64,
-    chunks: u64,
-    content: Chunk,
-    offset_bytes: u64,
-    length_bytes: u32,
-    attempts: u32,
-    /// The source asked last.
-    source: Option<usize>,
 }
 
 /// A transfer under way.
@@ -344,24 +267,7 @@ impl<'a> Transfer<'a> {
     /// What a completion says of its chunk, for the field log.
     pub(crate) fn outcome(&self, completion: &Completion) -> Option<(u64, Outcome)> {
         let task = self.tasks.get(&completion.slot)?;
-        let Ok(seen) = &completion.outcome else {
-            return Some((task.chunk, Outcome::of_failure(completion)?));
-        };
-        let same = |is_same| if is_same { Outcome::Same } else { Outcome::Other };
-        let outcome = match (*seen, task.content) {
-            (Seen::Fetched { sha256 }, Chunk::Stored(stored)) if sha256 == stored.sha256 => {
-                Outcome::Fetched
-            }
-            (Seen::Fetched { .. }, _) => Outcome::Lied,
-            (Seen::Wrote, _) => Outcome::Wrote,
-            (Seen::Zeroed { written_bytes }, _) => Outcome::Zeroed(written_bytes),
-            (Seen::Flushed, _) => Outcome::Flushed,
-            (Seen::Sha256(found), Chunk::Stored(stored)) => same(found == stored.sha256),
-            (Seen::Crc32(found), Chunk::Stored(stored)) => same(found == stored.crc32),
-            (Seen::Zero(is_zero), Chunk::Zero) => same(is_zero),
-            _ => Outcome::Other,
-        };
-        Some((task.chunk, outcome))
+        Some((task.chunk, task.outcome(completion)?))
     }
 
     /// The next job for the same buffer; `None` once it is free.
@@ -537,34 +443,5 @@ impl<'a> Transfer<'a> {
     /// What the disk holds right.
     pub fn into_held(self) -> Held {
         self.held
-    }
-}
-
-impl Task {
-    /// What was written in this run is known by its CRC-32; what somebody else left there is not.
-    fn read(&self) -> Work {
-        let look = match (self.content, self.aim) {
-            (Chunk::Zero, _) => Look::Zero,
-            (Chunk::Stored(_), Aim::Audit) => Look::Crc32,
-            (Chunk::Stored(_), _) => Look::Sha256,
-        };
-        Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, look }
-    }
-
-    /// A source served wrong bytes.
-    fn lie(&self, mirrors: &Mirrors, wanted: &Sha256, found: &Sha256) -> LinkError {
-        let peer = self.source.and_then(|source| mirrors.url(source));
-        let chunk = self.chunk;
-        let reason = format!("served chunk {chunk} with SHA-256 {found} instead of {wanted}");
-        LinkError::lie(peer.map_or("", String::as_str), reason)
-    }
-
-    const fn wrong(&self, found: String) -> TransferError {
-        TransferError::ReadBack {
-            chunk: self.chunk,
-            offset_bytes: self.offset_bytes,
-            length_bytes: self.length_bytes,
-            found,
-        }
     }
 }
