@@ -344,7 +344,7 @@ fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
 fn an_image_whose_table_is_half_written_is_on_that_disk() {
     let world = || {
         let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
-        let mut world = World::new(Spec { disks, ..Spec::new(74) });
+        let world = World::new(Spec { disks, ..Spec::new(74) });
         let web = world.publish(&ImageSpec::new("web", 1));
         let mut purpose = World::purpose(&web);
         let second = DiskSelector { serial: Some("second".into()), ..DiskSelector::default() };
