@@ -1,8 +1,8 @@
-//! The audit: what was written is read back past the cache and compared, unless it was behind the
-//! writing; some of that is read once more. What was compared before the writing, by SHA-256 and past
-//! the cache too, counts as read. Then the heads that were held back
-//! are written and read back too, all but the boot partition's, which would make the
-//! target bootable before its settings are in place.
+//! The audit: what was written is read back past the cache and compared. What was compared before the
+//! writing, by SHA-256 and past the cache too, counts as read, and so does what was read back behind the
+//! writing; of that, some is read once more. Then the heads that were held back are written and read
+//! back too, all but the boot partition's, which would make the target bootable before its settings are
+//! in place.
 
 use repave_protocol::Stage;
 
@@ -10,7 +10,7 @@ use super::{Traveller, Written};
 use crate::edges::Workers;
 use crate::failure::Failure;
 use crate::plan::Plan;
-use crate::transfer::{Held, Pass, Sampling, Scope};
+use crate::transfer::{Held, Pass, Sampling, Scope, reads_behind};
 
 /// A target that equals its image, but for the head of the boot partition.
 pub struct Audited {
@@ -30,10 +30,10 @@ impl Audited {
 
 /// Reads the target back.
 pub(super) fn audit(written: Written, on: &mut Traveller<'_, '_>) -> Result<Audited, Failure> {
-    let Written { plan, mut workers, held, read_behind, stayed } = written;
+    let Written { plan, mut workers, held, stayed } = written;
     let bodies = (Scope::Bodies, Pass::Audit, held);
     on.transfer(&plan, Stage::Written, workers.as_mut(), bodies)?;
-    if read_behind {
+    if reads_behind(on.edges.disks[plan.disk].facts()) {
         let samples = on.samples(Sampling::Again(&plan.extents), &plan)?;
         let samples = (Scope::Some(samples), Pass::Audit, Held::default());
         on.transfer(&plan, Stage::Written, workers.as_mut(), samples)?;

@@ -14,8 +14,6 @@ pub struct Written {
     pub(super) plan: Plan,
     pub(super) workers: Box<dyn Workers>,
     pub(super) held: Held,
-    /// Whether what was written and is held was read back before all was written.
-    pub(super) read_behind: bool,
     pub(super) stayed: Vec<usize>,
 }
 
@@ -28,5 +26,5 @@ pub(super) fn write(unsealed: Unsealed, on: &mut Traveller<'_, '_>) -> Result<Wr
     let (held, _) = on.transfer(&plan, Stage::Unsealed, workers.as_mut(), bodies)?;
     on.edges.disks[plan.disk].flush()?;
     on.reached(Stage::Written, &plan);
-    Ok(Written { plan, workers, held, read_behind, stayed })
+    Ok(Written { plan, workers, held, stayed })
 }
