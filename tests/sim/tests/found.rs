@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use repave_core::efi::{numbers_from_bytes, numbers_to_bytes};
-use repave_protocol::{DiskSelector, Generation, Order, Standing, Wipe};
+use repave_protocol::{DiskSelector, Generation, Order, Purpose, Standing, Wipe};
 use repave_sim::controller::Mishap;
+use repave_sim::image::Image;
 use repave_sim::stable::find;
 use repave_sim::world::PATIENCE_MS;
 use repave_sim::{DiskSpec, ImageSpec, Spec, World, sound};
@@ -136,14 +137,22 @@ fn boot_entries_that_are_there_twice_go_again() {
     assert_eq!(machine.nvram.variables["BootOrder"], numbers_to_bytes(&[1, 0, 2]));
 }
 
+fn with_two_disks(seed: u64) -> World {
+    let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
+    World::new(Spec { disks, ..Spec::new(seed) })
+}
+
+fn for_the_second_disk(image: &Image) -> Purpose {
+    let second = DiskSelector { serial: Some("second".into()), ..DiskSelector::default() };
+    Purpose { disk: Some(second), ..World::purpose(image) }
+}
+
 /// A server whose target was written to its second disk, and what it is ordered to leave that for: to
 /// become another one on its first disk, or to be wiped.
 fn leaving_the_second_disk(wipes: bool) -> (World, Generation) {
-    let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
-    let mut world = World::new(Spec { disks, ..Spec::new(66) });
+    let mut world = with_two_disks(66);
     let [web, db] = ["web", "db"].map(|name| world.publish(&ImageSpec::new(name, 1)));
-    let mut purpose = World::purpose(&web);
-    purpose.disk = Some(DiskSelector { serial: Some("second".into()), ..DiskSelector::default() });
+    let purpose = for_the_second_disk(&web);
     let generation = world.order(Order::Purpose(Box::new(purpose)));
     sound(world.run_until_up(generation));
     let wipe = Wipe { reason: "the lease ends".into(), disk: None };
@@ -245,6 +254,36 @@ fn a_boot_next_that_was_left_and_cannot_be_followed_is_not_written_under() {
     }
 }
 
+/// A world in which something is ordered, and in the round that hears of it the `number`th call fails; if
+/// that leaves a line of this kind. To fork it is to cut the life that has heard of it.
+fn failing_at(
+    number: u64,
+    world: &World,
+    order: impl Fn(&mut World) -> Generation,
+    is_line: impl Fn(&str) -> bool,
+) -> Option<(World, Generation)> {
+    let mut world = world.fork();
+    let generation = order(&mut world);
+    enter(&mut world);
+    let number = world.machine.borrow().events.calls() + number;
+    world.machine.borrow_mut().events.fail_call_at(number);
+    sound(world.step());
+    let is_it = world.machine.borrow().events.lines().iter().any(|line| is_line(line));
+    is_it.then_some((world, generation))
+}
+
+/// Worlds in which what is ordered is believed, and then the journal cannot be written.
+fn with_failed_journals(
+    world: &World,
+    order: impl Fn(&mut World) -> Generation,
+) -> Vec<(World, Generation)> {
+    let failed = |line: &str| line.contains("round failed: journal");
+    let failing = |number| failing_at(number, world, &order, failed);
+    let worlds: Vec<_> = (0..20).filter_map(failing).collect();
+    assert_eq!(worlds.len(), 3, "a write, a flush and a read-back");
+    worlds
+}
+
 /// Seed 89624 of the second swarm: an order for another target was on the disk although writing the
 /// journal had failed; then the controller was gone, and the old target was booted once more. And seed
 /// 130826, where other orders came in between, and what they wrote forgot that one.
@@ -252,35 +291,22 @@ fn a_boot_next_that_was_left_and_cannot_be_followed_is_not_written_under() {
 fn an_order_that_was_believed_counts_though_its_write_failed() {
     let (world, _) = World::running_web(69);
     let db = world.publish(&ImageSpec::new("db", 1));
-    let mut failures = 0;
-    for (number, is_followed) in (0..20).flat_map(|number| [(number, false), (number, true)]) {
-        let mut world = world.fork();
-        let generation = world.order_image(&db);
-        enter(&mut world);
-        let number = world.machine.borrow().events.calls() + number;
-        world.machine.borrow_mut().events.fail_call_at(number);
-        sound(world.step());
-        let failed = |line: &String| line.contains("round failed: journal");
-        if !world.machine.borrow().events.lines().iter().any(failed) {
-            continue;
+    for is_followed in [false, true] {
+        let order = |world: &mut World| world.order_image(&db);
+        for (mut world, generation) in with_failed_journals(&world, order) {
+            if is_followed {
+                world.order(Order::Wait { after_ms: 1_000 });
+                sound(world.step());
+            }
+            world.cut_off();
+            for _ in 0..2 * PATIENCE_MS / 1_000 {
+                sound(world.step());
+            }
+            world.reconnect();
+            let generation = if is_followed { world.order_image(&db) } else { generation };
+            sound(world.run_until_up(generation));
         }
-        failures += 1;
-        if is_followed {
-            world.order(Order::Wait { after_ms: 1_000 });
-            sound(world.step());
-        }
-        world.cut_off();
-        for _ in 0..2 * PATIENCE_MS / 1_000 {
-            sound(world.step());
-        }
-        world.reconnect();
-        let generation = if is_followed { world.order_image(&db) } else { generation };
-        sound(world.run_until_up(generation));
     }
-    assert_eq!(
-        failures, 6,
-        "a write, a flush and a read-back, each with another order and without"
-    );
 }
 
 /// Seed 107433 of the second swarm: no fault of the agent's. A firmware that keeps BootNext when it is
@@ -312,18 +338,11 @@ fn a_firmware_that_keeps_boot_next_does_not_let_a_server_stay() {
 fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
     let (world, _) = World::running_web(71);
     let web = world.publish(&ImageSpec::new("web", 1));
-    let cut = (0..200).find_map(|number| {
-        let mut world = world.fork();
-        world.order(Order::Wipe(Wipe { reason: "the lease ends".into(), disk: None }));
-        enter(&mut world);
-        let number = world.machine.borrow().events.calls() + number;
-        world.machine.borrow_mut().events.fail_call_at(number);
-        sound(world.step());
-        let failed = |line: &String| line.contains("sim0 write 0+") && line.ends_with("fails");
-        let is_cut = world.machine.borrow().events.lines().iter().any(failed);
-        is_cut.then_some(world)
-    });
-    let world = cut.expect("a wipe writes the first copy of the table");
+    let wipe = Wipe { reason: "the lease ends".into(), disk: None };
+    let order = |world: &mut World| world.order(Order::Wipe(wipe.clone()));
+    let failed = |line: &str| line.contains("sim0 write 0+") && line.ends_with("fails");
+    let cut = (0..200).find_map(|number| failing_at(number, &world, order, failed));
+    let (world, _) = cut.expect("a wipe writes the first copy of the table");
     for number in 0..20 {
         let mut world = world.fork();
         sound(world.step());
@@ -342,23 +361,16 @@ fn a_table_that_is_mended_late_does_not_bring_wiped_entries_back() {
 /// the second disk's first table: the entries are there from then on, and keep the image from the first.
 #[test]
 fn an_image_whose_table_is_half_written_is_on_that_disk() {
-    let world = || {
-        let disks = vec![DiskSpec::new("first", 8), DiskSpec::new("second", 8)];
-        let world = World::new(Spec { disks, ..Spec::new(74) });
-        let web = world.publish(&ImageSpec::new("web", 1));
-        let mut purpose = World::purpose(&web);
-        let second = DiskSelector { serial: Some("second".into()), ..DiskSelector::default() };
-        purpose.disk = Some(second);
-        (world, web, purpose)
-    };
-    let (mut whole, web, purpose) = world();
-    let generation = whole.order(Order::Purpose(Box::new(purpose)));
+    let mut world = with_two_disks(74);
+    let web = world.publish(&ImageSpec::new("web", 1));
+    let mut purpose = for_the_second_disk(&web);
+    let mut whole = world.fork();
+    let generation = whole.order(Order::Purpose(Box::new(purpose.clone())));
     sound(whole.run_until_up(generation));
     let backup = (8 << 20) - 33 * 512;
     let mut copy = vec![0; 33 * 512];
     whole.machine.borrow().media[1].read(backup, &mut copy);
 
-    let (mut world, _, mut purpose) = world();
     world.machine.borrow_mut().media[1].write(backup, &copy);
     assert_eq!(find(&world.machine.borrow(), web.manifest.partitions[0].guid), None);
     assert_eq!(world.disk_of(&web), Some(1));
@@ -377,30 +389,22 @@ fn an_image_whose_table_is_half_written_is_on_that_disk() {
 fn an_order_whose_write_failed_is_settled_before_another_is_accepted() {
     let (world, _) = World::running_web(75);
     let [db, mail] = ["db", "mail"].map(|name| world.publish(&ImageSpec::new(name, 1)));
-    let mut failures = 0;
-    for (number, forgets) in (0..20).flat_map(|number| [(number, false), (number, true)]) {
-        let mut world = world.fork();
-        enter(&mut world);
+    let order = |world: &mut World| {
         world.order_image(&mail);
-        world.order_image(&db);
-        let number = world.machine.borrow().events.calls() + number;
-        world.machine.borrow_mut().events.fail_call_at(number);
-        sound(world.step());
-        let failed = |line: &String| line.contains("round failed: journal");
-        if !world.machine.borrow().events.lines().iter().any(failed) {
-            continue;
+        world.order_image(&db)
+    };
+    for forgets in [false, true] {
+        for (mut world, _) in with_failed_journals(&world, order) {
+            if forgets {
+                world.machine.borrow_mut().controller.befall(Mishap::Forget);
+                sound(world.step());
+                world.pull_plug();
+            } else {
+                world.machine.borrow_mut().controller.orders_once_more();
+                sound(world.step());
+            }
+            let generation = world.order_image(&db);
+            sound(world.run_until_up(generation));
         }
-        failures += 1;
-        if forgets {
-            world.machine.borrow_mut().controller.befall(Mishap::Forget);
-            sound(world.step());
-            world.pull_plug();
-        } else {
-            world.machine.borrow_mut().controller.orders_once_more();
-            sound(world.step());
-        }
-        let generation = world.order_image(&db);
-        sound(world.run_until_up(generation));
     }
-    assert_eq!(failures, 6, "a write, a flush and a read-back, each twice");
 }
