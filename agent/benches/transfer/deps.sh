@@ -2,7 +2,7 @@
 # Installs the tools that the bench compares with: from Debian, and coreos-installer by cargo into
 # the bench's cache. What is there already is left alone.
 set -euo pipefail
-packages=(bmap-tools casync curl fdisk fio libssl-dev libzstd-dev pkg-config time zstd)
+packages=(bmap-tools casync curl fdisk fio libssl-dev libzstd-dev pkg-config time udev zstd)
 missing=()
 for package in "${packages[@]}"; do
     dpkg -s "$package" > /dev/null 2>&1 || missing+=("$package")

@@ -95,7 +95,8 @@ pub(crate) fn measure(
         Tool::CoreosInstaller => {
             let installer = made.folder().join("tools/bin/coreos-installer");
             let (installer, source) = (installer.display(), url("disk.raw.gz"));
-            format!("{installer} install --insecure --image-url {source} {node}")
+            let install = format!("{installer} install --insecure --image-url {source} {node}");
+            with_udev(&install)
         }
         Tool::Casync { image, seed } => {
             let (index, store) = (url(&format!("{image}.caibx")), url("store.castr"));
@@ -108,6 +109,20 @@ pub(crate) fn measure(
         Tool::ReadLimit => return limits::read_and_hash(made, device),
     };
     timed(&script, made.folder())
+}
+
+/// A script that runs a command which needs udev: where none runs, one of its own runs meanwhile, in a
+/// mount namespace with a `/run` of its own.
+fn with_udev(command: &str) -> String {
+    const CONTROL: &str = "/run/udev/control";
+    format!(
+        "[ -S {CONTROL} ] && exec {command}
+        exec unshare --mount --propagation private bash -c '
+            mount -t tmpfs none /run && mkdir /run/udev && {{ /lib/systemd/systemd-udevd & }}
+            until [ -S {CONTROL} ]; do sleep 0.01; done
+            {command}; done=$?
+            kill -KILL $!; exit $done'"
+    )
 }
 
 /// The agent as it is burned.
