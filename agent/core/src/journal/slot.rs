@@ -12,6 +12,9 @@ const MAGIC: [u8; 8] = *b"repavej1";
 const HEADER_BYTES: usize = 32;
 /// Frames are written in units that fit both 512-byte and 4096-byte blocks.
 const UNIT_BYTES: usize = 4096;
+/// Most times that slots are read, as long as one of them is neither whole nor blank: a bit that is
+/// read wrong once must not take the newest record away. A slot that was torn is so each time.
+const READS_MOST: usize = 3;
 
 /// The bytes of a slot, as short as the block size allows.
 pub(super) fn frame(sequence: u64, body: &[u8]) -> Result<Vec<u8>, JournalError> {
@@ -57,9 +60,31 @@ pub(super) fn newest<T: DeserializeOwned>(
 ) -> Result<Option<(u64, T)>, DeviceError> {
     let mut bytes = vec![0; 2 * SLOT_BYTES as usize];
     disk.read(offset_bytes, &mut bytes)?;
-    let slots = bytes.chunks_exact(SLOT_BYTES as usize).filter_map(unframe);
-    let records = slots.filter_map(|(sequence, body)| Some((sequence, decode(&body)?)));
-    Ok(records.max_by_key(|(sequence, _)| *sequence))
+    let (mut newest, mut is_clear) = look(&bytes);
+    for _ in 1..READS_MOST {
+        if is_clear || disk.read(offset_bytes, &mut bytes).is_err() {
+            break;
+        }
+        let (found, is_clear_now) = look(&bytes);
+        newest = newer(newest, found);
+        is_clear = is_clear_now;
+    }
+    Ok(newest)
+}
+
+/// The newest record of two slots that were read, and whether both are whole or blank.
+fn look<T: DeserializeOwned>(bytes: &[u8]) -> (Option<(u64, T)>, bool) {
+    let (mut newest, mut is_clear) = (None, true);
+    for slot in bytes.chunks_exact(SLOT_BYTES as usize) {
+        let found = unframe(slot).and_then(|(sequence, body)| Some((sequence, decode(&body)?)));
+        is_clear &= found.is_some() || slot.iter().all(|byte| *byte == 0);
+        newest = newer(newest, found);
+    }
+    (newest, is_clear)
+}
+
+fn newer<T>(one: Option<(u64, T)>, other: Option<(u64, T)>) -> Option<(u64, T)> {
+    one.into_iter().chain(other).max_by_key(|(sequence, _)| *sequence)
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -73,6 +98,70 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two slots; each read in turn has a byte at one of these places altered.
+    #[derive(Default)]
+    struct Misread {
+        facts: repave_protocol::Disk,
+        bytes: Vec<u8>,
+        altered: Vec<usize>,
+        reads: usize,
+    }
+
+    impl Disk for Misread {
+        fn facts(&self) -> &repave_protocol::Disk {
+            &self.facts
+        }
+
+        fn read(&mut self, _: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+            into.copy_from_slice(&self.bytes);
+            if let Some(at) = self.altered.get(self.reads) {
+                into[*at] ^= 1;
+            }
+            self.reads += 1;
+            Ok(())
+        }
+
+        fn write(&mut self, _: u64, _: &[u8]) -> Result<(), DeviceError> {
+            unreachable!("slots are only read")
+        }
+
+        fn flush(&mut self) -> Result<(), DeviceError> {
+            unreachable!("slots are only read")
+        }
+
+        fn reread_partitions(&mut self) -> Result<(), DeviceError> {
+            unreachable!("slots are only read")
+        }
+    }
+
+    /// Seed 203632: a bit of the newest slot was read wrong once, and a wipe that was done was done
+    /// again.
+    #[test]
+    fn slots_are_read_again_while_one_is_neither_whole_nor_blank() {
+        let slot = |frame: Vec<u8>| {
+            let mut slot = frame;
+            slot.resize(SLOT_BYTES as usize, 0);
+            slot
+        };
+        let whole = |sequence| slot(frame(sequence, b"1").unwrap());
+        let torn = slot(frame(3, b"1").unwrap()[..20].to_vec());
+        let check = |slots: [&Vec<u8>; 2], altered: &[usize], (sequence, reads)| {
+            let bytes = slots.map(Vec::as_slice).concat();
+            let mut disk = Misread { bytes, altered: altered.into(), ..Misread::default() };
+            let found: Option<(u64, u8)> = newest(&mut disk, 0).unwrap();
+            assert_eq!((found.map(|found| found.0), disk.reads), (sequence, reads));
+        };
+        let (older, newer, blank) = (whole(1), whole(2), slot(Vec::new()));
+        let in_newer = SLOT_BYTES as usize + 8;
+        check([&older, &newer], &[], (Some(2), 1));
+        check([&older, &newer], &[in_newer], (Some(2), 2));
+        check([&older, &newer], &[in_newer, 8], (Some(2), 3));
+        check([&blank, &newer], &[], (Some(2), 1));
+        check([&blank, &newer], &[in_newer], (Some(2), 2));
+        check([&blank, &blank], &[9], (None, 2));
+        check([&torn, &newer], &[], (Some(2), READS_MOST));
+    }
 
     #[test]
     fn every_torn_or_altered_frame_is_seen_as_such() {
