@@ -201,6 +201,7 @@ mod tests {
         BadCa, Completion, Crew, Job, LinkError, LinkErrorKind, Look, Seen, Slot, Work, WorkError,
         Workers,
     };
+    use repave_image::ChunkDigest;
     use repave_protocol::Sha256;
 
     use super::{SLOTS_LEAST, ThreadCrew, pool_size, write_bytes};
@@ -320,13 +321,13 @@ mod tests {
         let pack = [vec![9; 100], frame(&plain)].concat();
         let stored_bytes = pack.len() - 100;
         let mut world = world(pack);
-        let sha256 = Sha256::of(&plain);
+        let digest = ChunkDigest::of(&plain);
         let fetched = world.perform(0, fetch("http://mirror", 100, stored_bytes, CHUNK_BYTES));
-        assert_eq!(fetched, Ok(Seen::Fetched { sha256 }));
+        assert_eq!(fetched, Ok(Seen::Fetched { digest }));
         assert_eq!(world.perform(0, write(CHUNK_BYTES, CHUNK_BYTES)), Ok(Seen::Wrote));
         let crc32 = crc32fast::hash(&plain);
         for (look, seen) in [
-            (Look::Sha256, Seen::Sha256(sha256)),
+            (Look::Digest, Seen::Digest(digest)),
             (Look::Crc32, Seen::Crc32(crc32)),
             (Look::Zero, Seen::Zero(false)),
         ] {
@@ -350,7 +351,7 @@ mod tests {
         let mut seen: Vec<Completion> = frames.iter().map(|_| world.workers.reap()).collect();
         seen.sort_by_key(|completion| completion.slot);
         for (completion, plain) in seen.iter().zip(&plains) {
-            assert_eq!(completion.outcome, Ok(Seen::Fetched { sha256: Sha256::of(plain) }));
+            assert_eq!(completion.outcome, Ok(Seen::Fetched { digest: ChunkDigest::of(plain) }));
         }
         // Then they are written as neighbours; the last one would be more than its buffer holds.
         let first = 2;
@@ -459,7 +460,7 @@ mod tests {
             assert!(world.perform(0, fetch("http://panics", 0, 1, CHUNK_BYTES)).is_err());
         }
         let seen = world.perform(0, fetch("http://mirror", 0, stored_bytes, CHUNK_BYTES));
-        assert_eq!(seen, Ok(Seen::Fetched { sha256: Sha256::of(&plain) }));
+        assert_eq!(seen, Ok(Seen::Fetched { digest: ChunkDigest::of(&plain) }));
     }
 
     #[test]

@@ -5,21 +5,22 @@
 //! All numbers are little-endian. The blob is the root, then the stored pages in order.
 //!
 //! ```text
-//! root   0 "RPAVEIDX"  8 version u32 = 1  12 chunk_bytes u32  16 chunks u64
+//! root   0 "RPAVEIDX"  8 version u32 = 2  12 chunk_bytes u32  16 chunks u64
 //!       24 page_chunks u32  28 pages u32  32 SHA-256 of each page, zero = all its chunks are zero
-//! entry  0 SHA-256 of the plain bytes  32 CRC-32 of them u32  36 pack u32  40 offset in pack u64
+//! entry  0 BLAKE3 of the plain bytes  32 CRC-32 of them u32  36 pack u32  40 offset in pack u64
 //!       48 stored bytes u32  52 encoding u32 (1 = one zstd frame); all zero = a chunk of zeroes
 //! ```
 
 use repave_protocol::Sha256;
 
+use crate::digest::ChunkDigest;
 use crate::limits;
 use crate::oci::Descriptor;
 use crate::refusal::IndexRefusal;
 use crate::valid::ValidManifest;
 
 const MAGIC: &[u8; 8] = b"RPAVEIDX";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 32;
 const DIGEST_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 56;
@@ -41,7 +42,7 @@ pub enum Chunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredChunk {
     /// Of the plain bytes.
-    pub sha256: Sha256,
+    pub digest: ChunkDigest,
     /// CRC-32 (IEEE) of the plain bytes, for the read-back.
     pub crc32: u32,
     /// Which of the image's packs, by place in the OCI manifest.
@@ -93,9 +94,12 @@ impl IndexRoot {
         if !header.starts_with(MAGIC) {
             return Err(IndexRefusal::BadMagic);
         }
+        let version = u32_at(header, 8);
+        if version != VERSION {
+            return Err(IndexRefusal::OtherVersion { found: version, known: VERSION });
+        }
         let pages = pages_of(index.chunks, index.page_chunks);
         let fields = [
-            ("version", u64::from(u32_at(header, 8)), u64::from(VERSION)),
             ("chunk size", u32_at(header, 12).into(), manifest.chunk_bytes.into()),
             ("chunks", u64_at(header, 16), index.chunks),
             ("page size", u32_at(header, 24).into(), index.page_chunks.into()),
@@ -256,7 +260,7 @@ pub fn encode_root(
 }
 
 fn encode_entry(chunk: &StoredChunk, entry: &mut [u8]) {
-    entry[..32].copy_from_slice(chunk.sha256.as_bytes());
+    entry[..32].copy_from_slice(chunk.digest.as_bytes());
     entry[32..36].copy_from_slice(&chunk.crc32.to_le_bytes());
     entry[36..40].copy_from_slice(&chunk.pack.to_le_bytes());
     entry[40..48].copy_from_slice(&chunk.offset_bytes.to_le_bytes());
@@ -266,7 +270,7 @@ fn encode_entry(chunk: &StoredChunk, entry: &mut [u8]) {
 
 fn decode_entry(entry: &[u8]) -> StoredChunk {
     StoredChunk {
-        sha256: Sha256::from_bytes(array(&entry[..32])),
+        digest: ChunkDigest::from_bytes(array(&entry[..32])),
         crc32: u32_at(entry, 32),
         pack: u32_at(entry, 36),
         offset_bytes: u64_at(entry, 40),

@@ -5,6 +5,7 @@
 //! `repave-image-codec`. Everything parsed here is hostile input, also when it is signed.
 
 mod default_side;
+mod digest;
 mod file_system;
 mod index;
 mod layout;
@@ -16,6 +17,7 @@ mod text;
 mod valid;
 
 pub use default_side::{DEFAULT_PARTITION, STATE_PARTITION, STATE_TYPE};
+pub use digest::ChunkDigest;
 pub use file_system::{SUPERBLOCK_HEAD_BYTES, Superblock};
 pub use index::{Chunk, IndexPage, IndexRoot, PageReference, StoredChunk};
 pub use index::{encode_page, encode_root, pages_of, root_bytes_of};

@@ -186,7 +186,17 @@ pub enum IndexRefusal {
     /// Not an index.
     #[error("the chunk index does not begin with its magic")]
     BadMagic,
-    /// A field of the root that contradicts the manifest or this version.
+    /// Made for another release.
+    #[error(
+        "chunk index of version {found}, and this release knows {known}: import the image again"
+    )]
+    OtherVersion {
+        /// Its version.
+        found: u32,
+        /// The one that is known.
+        known: u32,
+    },
+    /// A field of the root that contradicts the manifest.
     #[error("chunk index has {what} {found} instead of {wanted}")]
     BadField {
         /// Which field.
@@ -255,6 +265,7 @@ impl IndexRefusal {
             Self::BadLength { .. } => "index-length",
             Self::BadDigest { .. } => "index-digest",
             Self::BadMagic => "index-magic",
+            Self::OtherVersion { .. } => "index-version",
             Self::BadField { .. } => "index-field",
             Self::NoSuchPage { .. } => "no-such-page",
             Self::NoSuchPack { .. } => "no-such-pack",

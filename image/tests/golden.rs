@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use repave_image::{Chunk, ChunkPlace, IndexRoot, Layout, OciManifest, ValidManifest};
+use repave_image::{Chunk, ChunkDigest, ChunkPlace, IndexRoot, Layout, OciManifest, ValidManifest};
 use repave_protocol::{ImageReference, Sha256};
 
 fn check(name: &str, bytes: &[u8]) {
@@ -51,7 +51,7 @@ fn index() {
         let Some(Chunk::Stored(found)) = chunk(place) else {
             panic!("chunk {place} is not stored");
         };
-        assert_eq!(found.sha256, Sha256::of(&[number]));
+        assert_eq!(found.digest, ChunkDigest::of(&[number]));
         assert_eq!(found.crc32, 0x0102_0300 + u32::from(number));
         assert_eq!(found.offset_bytes, 1000 * u64::from(number));
     }

@@ -173,7 +173,8 @@ fn index_roots() {
     check_root("index-length", true, |root| root.push(0));
     check_root("index-digest", false, |root| root[40] ^= 1);
     check_root("index-magic", true, |root| root[0] ^= 1);
-    for field in [8, 12, 16, 24, 28] {
+    check_root("index-version", true, |root| root[8] ^= 1);
+    for field in [12, 16, 24, 28] {
         check_root("index-field", true, |root| root[field] ^= 1);
         check_root("index-field", true, |root| root[field + 3] = 0xff);
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use repave_protocol::Sha256;
+use repave_image::ChunkDigest;
 use repave_sys::AlignedBuffer;
 use rustix::time::{ClockId, clock_gettime};
 use zstd::bulk::Decompressor;
@@ -86,7 +86,7 @@ pub(crate) fn read_and_hash(made: &Made, device: &Device) -> Result<Figures> {
             stored,
             || (),
             |(), _| {
-                std::hint::black_box(Sha256::of(&noise));
+                std::hint::black_box(ChunkDigest::of(&noise));
             },
         );
         Ok(())
@@ -103,7 +103,7 @@ pub(crate) fn inflate_and_hash(made: &Made) -> Result<Figures> {
         let state = || (decompressor(), vec![0; PIECE_BYTES]);
         on_all_processors(frames.len(), state, |(inflate, plain), number| {
             let length = inflate.decompress_to_buffer(&frames[number], plain).unwrap_or(0);
-            std::hint::black_box(Sha256::of(&plain[..length]));
+            std::hint::black_box(ChunkDigest::of(&plain[..length]));
         });
         Ok(())
     })
@@ -115,7 +115,7 @@ pub(crate) fn hash_cpu_s(made: &Made) -> Result<f64> {
     let noise = vec![7; PIECE_BYTES];
     let hashed = timed(|| {
         for _ in 0..stored {
-            std::hint::black_box(Sha256::of(&noise));
+            std::hint::black_box(ChunkDigest::of(&noise));
         }
         Ok(())
     });

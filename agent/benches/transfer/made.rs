@@ -17,6 +17,8 @@ use repave_protocol::SigningKey;
 
 use crate::device::PIECE_BYTES;
 
+/// The library; another version of the image format wants another.
+pub(crate) const LIBRARY: &str = "library-2";
 const IMAGE_MIB: u64 = 2048;
 const DISK_MIB: u64 = IMAGE_MIB + 2;
 /// Most bytes of files.
@@ -73,9 +75,9 @@ impl Made {
         for (name, script) in STEPS {
             once(folder, name, || shell(folder, script))?;
         }
-        let library = Library::open_or_create(&folder.join("library"))?;
+        let library = Library::open_or_create(&folder.join(LIBRARY))?;
         let made = Self { folder: folder.into(), library, zero_pieces: OnceCell::new() };
-        once(folder, "library", || made.fill_library())?;
+        once(folder, LIBRARY, || made.fill_library())?;
         Ok(made)
     }
 

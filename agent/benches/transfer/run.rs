@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::device::Device;
 use crate::limits;
-use crate::made::Made;
+use crate::made::{LIBRARY, Made};
 use crate::server::Server;
 
 /// Who writes.
@@ -77,7 +77,7 @@ pub(crate) fn measure(
             let read_back = if *read_back { "" } else { "--no-read-back" };
             let agent = agent();
             let agent = agent.display();
-            let source = url("library");
+            let source = url(LIBRARY);
             format!(
                 "{agent} write --json --source {source} --image {image} --device {node} {bare} {read_back}"
             )

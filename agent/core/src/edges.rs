@@ -2,6 +2,7 @@
 //! system calls, the simulator with a seed; the core cannot tell which. Nothing here decides, and
 //! every call may fail.
 
+use repave_image::ChunkDigest;
 use repave_protocol::{Guid, Inventory, Sha256, WatchdogReport};
 use thiserror::Error;
 
@@ -212,8 +213,8 @@ pub enum Work {
 pub enum Look {
     /// Their CRC-32: whether they are what this run has checked and written.
     Crc32,
-    /// Their SHA-256: whether they are an image's, whoever wrote them. Twenty times the work.
-    Sha256,
+    /// Their digest: whether they are an image's, whoever wrote them. Many times the work.
+    Digest,
     /// Whether all of them are zero.
     Zero,
 }
@@ -233,14 +234,14 @@ pub enum Seen {
     /// A fetch's plain bytes.
     Fetched {
         /// Their digest.
-        sha256: Sha256,
+        digest: ChunkDigest,
     },
     /// A write was accepted by the device.
     Wrote,
     /// The CRC-32 (IEEE) of a read's bytes.
     Crc32(u32),
     /// The digest of a read's bytes.
-    Sha256(Sha256),
+    Digest(ChunkDigest),
     /// Whether all of a read's bytes are zero.
     Zero(bool),
     /// A range is zero now.

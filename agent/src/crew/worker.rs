@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use repave_core::edges::{
     Completion, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError,
 };
-use repave_protocol::Sha256;
+use repave_image::ChunkDigest;
 use repave_sys::AlignedBuffer;
 use zstd::bulk::Decompressor;
 
@@ -229,7 +229,7 @@ impl Worker {
         if inflated != plain.len() {
             return Err(format!("inflates to {inflated} bytes instead of {}", plain.len()));
         }
-        Ok(Seen::Fetched { sha256: Sha256::of(plain) })
+        Ok(Seen::Fetched { digest: ChunkDigest::of(plain) })
     }
 
     fn perform(&mut self, slot: Slot, work: &Work) -> Result<Seen, WorkError> {
@@ -317,7 +317,7 @@ fn used<'a>(buffer: &'a mut AlignedBuffer, job: &Job) -> &'a mut [u8] {
 fn look_at(bytes: &[u8], look: Look) -> Seen {
     match look {
         Look::Crc32 => Seen::Crc32(crc32fast::hash(bytes)),
-        Look::Sha256 => Seen::Sha256(Sha256::of(bytes)),
+        Look::Digest => Seen::Digest(ChunkDigest::of(bytes)),
         Look::Zero => Seen::Zero(is_zero(bytes)),
     }
 }

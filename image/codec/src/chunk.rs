@@ -3,8 +3,7 @@
 
 use std::io;
 
-use repave_image::limits;
-use repave_protocol::Sha256;
+use repave_image::{ChunkDigest, limits};
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Size of the chunks that the importer makes.
@@ -17,11 +16,11 @@ pub(crate) enum Encoded {
     /// They are all zero.
     Zero,
     /// They are in the library already.
-    Known(Sha256),
+    Known(ChunkDigest),
     /// One zstd frame.
     New {
         /// Of the plain bytes.
-        sha256: Sha256,
+        digest: ChunkDigest,
         /// Of the plain bytes.
         crc32: u32,
         /// The frame.
@@ -41,18 +40,18 @@ impl Encoder {
     pub(crate) fn encode(
         &mut self,
         plain: &[u8],
-        known: impl Fn(&Sha256) -> bool,
+        known: impl Fn(&ChunkDigest) -> bool,
     ) -> io::Result<Encoded> {
         if is_zero(plain) {
             return Ok(Encoded::Zero);
         }
-        let sha256 = Sha256::of(plain);
-        if known(&sha256) {
-            return Ok(Encoded::Known(sha256));
+        let digest = ChunkDigest::of(plain);
+        if known(&digest) {
+            return Ok(Encoded::Known(digest));
         }
         let frame = self.0.compress(plain)?;
         debug_assert!(frame.len() as u64 <= u64::from(limits::stored_bytes(limits::CHUNK_BYTES)));
-        Ok(Encoded::New { sha256, crc32: crc32fast::hash(plain), frame })
+        Ok(Encoded::New { digest, crc32: crc32fast::hash(plain), frame })
     }
 }
 
@@ -87,10 +86,10 @@ mod tests {
     #[test]
     fn back_and_forth_and_not_a_byte_more() {
         let plain: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
-        let Encoded::New { sha256, crc32, frame } = encode(&plain) else {
+        let Encoded::New { digest, crc32, frame } = encode(&plain) else {
             panic!("these bytes are neither zero nor known");
         };
-        assert_eq!(sha256, Sha256::of(&plain));
+        assert_eq!(digest, ChunkDigest::of(&plain));
         assert_eq!(crc32, crc32fast::hash(&plain));
         let mut out = vec![0; plain.len()];
         decode_chunk(&frame, &mut out).unwrap();

@@ -3,8 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use repave_image::{Chunk, ValidManifest};
-use repave_protocol::Sha256;
+use repave_image::{Chunk, ChunkDigest, ValidManifest};
 
 use crate::chunk::{Encoded, Encoder};
 use crate::error::ImportError;
@@ -96,7 +95,7 @@ impl ChunkWriter<'_> {
             let mut plain = vec![0; len as usize];
             source.read_exact_at(&mut plain, offset_bytes)?;
             let encoder = encoder.as_mut().map_err(|error| io::Error::from(error.kind()))?;
-            encoder.encode(&plain, |sha256| packs.holds(sha256))
+            encoder.encode(&plain, |digest| packs.holds(digest))
         });
         for (encoded, &(offset_bytes, len)) in encoded.into_iter().zip(places) {
             let encoded = encoded.map_err(|e| unreadable(offset_bytes, len.into(), e))?;
@@ -106,26 +105,27 @@ impl ChunkWriter<'_> {
     }
 
     fn write_chunk(&mut self, encoded: Encoded, len_bytes: u32) -> Result<(), ImportError> {
-        let sha256 = match encoded {
+        let digest = match encoded {
             Encoded::Zero => return self.push_zeroes(1),
-            Encoded::Known(sha256) => self.reused(sha256, len_bytes),
+            Encoded::Known(digest) => self.reused(digest, len_bytes),
             // Its twin was in the same batch.
-            Encoded::New { sha256, .. } if self.packs.holds(&sha256) => {
-                self.reused(sha256, len_bytes)
+            Encoded::New { digest, .. } if self.packs.holds(&digest) => {
+                self.reused(digest, len_bytes)
             }
-            Encoded::New { sha256, crc32, frame } => {
-                self.packs.store(sha256, crc32, &frame)?;
+            Encoded::New { digest, crc32, frame } => {
+                self.packs.store(digest, crc32, &frame)?;
                 self.summary.new_chunks += 1;
                 self.summary.new_bytes += u64::from(len_bytes);
                 self.summary.stored_bytes += frame.len() as u64;
-                sha256
+                digest
             }
         };
-        Ok(self.index.push(self.packs.entry(&sha256))?)
+        Ok(self.index.push(self.packs.entry(&digest))?)
     }
-    fn reused(&mut self, sha256: Sha256, len_bytes: u32) -> Sha256 {
+
+    fn reused(&mut self, digest: ChunkDigest, len_bytes: u32) -> ChunkDigest {
         self.summary.reused_chunks += 1;
         self.summary.reused_bytes += u64::from(len_bytes);
-        sha256
+        digest
     }
 }

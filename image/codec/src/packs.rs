@@ -4,8 +4,7 @@
 
 use std::collections::HashMap;
 
-use repave_image::{Chunk, Descriptor, StoredChunk};
-use repave_protocol::Sha256;
+use repave_image::{Chunk, ChunkDigest, Descriptor, StoredChunk};
 
 use crate::blob::BlobWriter;
 use crate::error::LibraryError;
@@ -31,7 +30,7 @@ struct Pack {
 pub(crate) struct Packs {
     folder: Folder,
     target_bytes: u64,
-    frames: HashMap<Sha256, Frame>,
+    frames: HashMap<ChunkDigest, Frame>,
     packs: Vec<Pack>,
     /// Packs that the image uses, by number.
     used: Vec<u32>,
@@ -64,7 +63,7 @@ impl Packs {
 
     /// Takes note of a chunk in the pack at `place`. The first one known of the same bytes stays.
     pub(crate) fn add_chunk(&mut self, chunk: &StoredChunk, place: u32) {
-        self.frames.entry(chunk.sha256).or_insert(Frame {
+        self.frames.entry(chunk.digest).or_insert(Frame {
             pack: place,
             crc32: chunk.crc32,
             offset_bytes: chunk.offset_bytes,
@@ -73,15 +72,15 @@ impl Packs {
     }
 
     /// Whether a chunk is stored already.
-    pub(crate) fn holds(&self, sha256: &Sha256) -> bool {
-        self.frames.contains_key(sha256)
+    pub(crate) fn holds(&self, digest: &ChunkDigest) -> bool {
+        self.frames.contains_key(digest)
     }
 
     /// The index entry of a chunk that [`Packs::holds`].
-    pub(crate) fn entry(&mut self, sha256: &Sha256) -> Chunk {
-        let frame = *self.frames.get(sha256).expect("only asked for chunks held");
+    pub(crate) fn entry(&mut self, digest: &ChunkDigest) -> Chunk {
+        let frame = *self.frames.get(digest).expect("only asked for chunks held");
         Chunk::Stored(StoredChunk {
-            sha256: *sha256,
+            digest: *digest,
             crc32: frame.crc32,
             pack: self.number(frame.pack),
             offset_bytes: frame.offset_bytes,
@@ -92,7 +91,7 @@ impl Packs {
     /// Stores a chunk's frame.
     pub(crate) fn store(
         &mut self,
-        sha256: Sha256,
+        digest: ChunkDigest,
         crc32: u32,
         frame: &[u8],
     ) -> Result<(), LibraryError> {
@@ -109,7 +108,7 @@ impl Packs {
             self.close(pack)?;
         }
         self.frames.insert(
-            sha256,
+            digest,
             Frame { pack: place, crc32, offset_bytes, stored_bytes: frame.len() as u32 },
         );
         Ok(())

@@ -71,7 +71,7 @@ fn same_chunks(one: &IndexPage, other: &IndexPage) -> bool {
     let digest = |chunk: Option<Chunk>| {
         chunk.map(|chunk| match chunk {
             Chunk::Zero => None,
-            Chunk::Stored(StoredChunk { sha256, .. }) => Some(sha256),
+            Chunk::Stored(StoredChunk { digest, .. }) => Some(digest),
         })
     };
     (one.first_chunk()..)

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 
 use repave_image::{
-    Chunk, Descriptor, IndexPage, IndexReference, IndexRoot, StoredChunk, ValidManifest,
+    Chunk, ChunkDigest, Descriptor, IndexPage, IndexReference, IndexRoot, StoredChunk,
+    ValidManifest,
 };
-use repave_protocol::Sha256;
 
 use crate::error::LibraryError;
 use crate::index_writer::IndexWriter;
@@ -89,7 +89,7 @@ pub(crate) fn repack(
 struct Old {
     root: IndexRoot,
     /// Each chunk once, with the first place in the image that has it.
-    chunks: HashMap<Sha256, (u64, StoredChunk)>,
+    chunks: HashMap<ChunkDigest, (u64, StoredChunk)>,
 }
 
 impl Old {
@@ -108,7 +108,7 @@ impl Old {
                     None => break,
                     Some(Chunk::Zero) => {}
                     Some(Chunk::Stored(stored)) => {
-                        old.chunks.entry(stored.sha256).or_insert((chunk, stored));
+                        old.chunks.entry(stored.digest).or_insert((chunk, stored));
                     }
                 }
             }
@@ -155,7 +155,7 @@ impl Old {
         for (chunk, stored) in moved {
             let pack = &image.packs[stored.pack as usize];
             let frame = read_chunk(library, &image.manifest, pack, chunk, &stored)?;
-            packs.store(stored.sha256, stored.crc32, &frame)?;
+            packs.store(stored.digest, stored.crc32, &frame)?;
         }
         Ok(packs)
     }
@@ -176,7 +176,7 @@ impl Old {
             for chunk in first..manifest.index.chunks.min(first + page_chunks) {
                 let content = page.as_ref().and_then(|page| page.chunk(chunk));
                 index.push(match content {
-                    Some(Chunk::Stored(stored)) => packs.entry(&stored.sha256),
+                    Some(Chunk::Stored(stored)) => packs.entry(&stored.digest),
                     _ => Chunk::Zero,
                 })?;
             }

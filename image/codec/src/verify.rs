@@ -1,7 +1,7 @@
 //! Reads every byte of an image in a library back and compares it with the image's own digests.
 
-use repave_image::{Chunk, Descriptor, StoredChunk, ValidManifest};
-use repave_protocol::{ImageReference, PublicKey, Sha256};
+use repave_image::{Chunk, ChunkDigest, Descriptor, StoredChunk, ValidManifest};
+use repave_protocol::{ImageReference, PublicKey};
 use serde::Serialize;
 
 use crate::chunk::decode_chunk;
@@ -87,9 +87,9 @@ pub(crate) fn read_chunk(
     let frame = library.blob_part(pack, stored.offset_bytes, stored.stored_bytes.into())?;
     let mut plain = vec![0; len_bytes as usize];
     decode_chunk(&frame, &mut plain).map_err(|error| bad(error.to_string()))?;
-    let sha256 = Sha256::of(&plain);
-    if sha256 != stored.sha256 {
-        return Err(bad(format!("its SHA-256 is {sha256} instead of {}", stored.sha256)));
+    let digest = ChunkDigest::of(&plain);
+    if digest != stored.digest {
+        return Err(bad(format!("its BLAKE3 is {digest} instead of {}", stored.digest)));
     }
     let crc32 = crc32fast::hash(&plain);
     if crc32 != stored.crc32 {

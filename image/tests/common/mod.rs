@@ -5,9 +5,9 @@
 #![allow(dead_code, reason = "not every test takes all of it apart")]
 
 use repave_image::{
-    Architecture, Boot, Chunk, Descriptor, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest,
-    IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role, SettingsEngine,
-    SettingsPolicy, StoredChunk, encode_page, encode_root,
+    Architecture, Boot, Chunk, ChunkDigest, Descriptor, ESP_TYPE, FileSystem, FileSystemKind,
+    ImageManifest, IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role,
+    SettingsEngine, SettingsPolicy, StoredChunk, encode_page, encode_root,
 };
 use repave_protocol::{Guid, Sha256};
 
@@ -23,7 +23,7 @@ pub(crate) fn guid(text: &str) -> Guid {
 pub(crate) fn pages() -> Vec<Option<Vec<u8>>> {
     let stored = |number: u8, pack| {
         Chunk::Stored(StoredChunk {
-            sha256: Sha256::of(&[number]),
+            digest: ChunkDigest::of(&[number]),
             crc32: 0x0102_0300 + u32::from(number),
             pack,
             offset_bytes: 1000 * u64::from(number),

@@ -13,6 +13,7 @@ use repave_agent::disk::OpenDisk;
 use repave_agent::http::Http;
 use repave_agent::https::{Client, Timeouts};
 use repave_core::edges::{BadCa, Crew, Job, LinkError, Seen, Slot, Work, WorkError, Workers};
+use repave_image::ChunkDigest;
 use repave_protocol::Sha256;
 
 use crate::input::Input;
@@ -214,9 +215,9 @@ fn frame(mut input: Input<'_>) {
     let outcome = TRANSFER.with_borrow_mut(|transfer| transfer.fetch(stored, plain_bytes));
     let inflated = zstd::bulk::decompress(stored, plain_bytes as usize);
     match outcome {
-        Ok(Seen::Fetched { sha256 }) => {
+        Ok(Seen::Fetched { digest }) => {
             let plain = inflated.expect("it was inflated");
-            assert_eq!((plain.len() as u32, Sha256::of(&plain)), (plain_bytes, sha256));
+            assert_eq!((plain.len() as u32, ChunkDigest::of(&plain)), (plain_bytes, digest));
         }
         Ok(other) => panic!("{other:?}"),
         Err(WorkError::Source(error)) => {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use repave_core::edges::{
     Completion, Crew, DeviceError, Job, LinkError, Look, Seen, Slot, Work, WorkError, Workers,
 };
-use repave_protocol::Sha256;
+use repave_image::ChunkDigest;
 use zstd::bulk::Decompressor;
 
 use crate::machine::{Machine, Shared};
@@ -111,7 +111,7 @@ impl Gang {
                 }
                 *buffer = plain;
                 machine.events.note(&format!("fetch {offset_bytes}+{stored_bytes} from {source}"));
-                Ok(Seen::Fetched { sha256: Sha256::of(buffer) })
+                Ok(Seen::Fetched { digest: ChunkDigest::of(buffer) })
             }
             Work::Write { offset_bytes, length_bytes, first_block_last } => {
                 let bytes = &buffer[..length_bytes as usize];
@@ -130,7 +130,7 @@ impl Gang {
                 machine.read(self.disk, offset_bytes, buffer).map_err(WorkError::Device)?;
                 Ok(match look {
                     Look::Crc32 => Seen::Crc32(crc32fast::hash(buffer)),
-                    _ => Seen::Sha256(Sha256::of(buffer)),
+                    _ => Seen::Digest(ChunkDigest::of(buffer)),
                 })
             }
             Work::Flush => {

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use repave_image::{
-    Architecture, Boot, Chunk, Descriptor, ESP_TYPE, FileSystem, FileSystemKind, ImageManifest,
-    IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role, SettingsEngine,
-    SettingsPolicy, StoredChunk, encode_page, encode_root,
+    Architecture, Boot, Chunk, ChunkDigest, Descriptor, ESP_TYPE, FileSystem, FileSystemKind,
+    ImageManifest, IndexReference, Kexec, LINUX_ROOT_TYPE, OciManifest, Partition, Reports, Role,
+    SettingsEngine, SettingsPolicy, StoredChunk, encode_page, encode_root,
 };
 use repave_protocol::{Guid, ImageReference, ImageSignature, PublicKey, Sha256, SigningKey, seal};
 
@@ -232,7 +232,7 @@ fn pack(number: usize, piece: &[u8], packs: &mut [Vec<u8>; 2]) -> Chunk {
     let frame = zstd::bulk::compress(piece, 1).expect("compressing memory to memory cannot fail");
     let which = number % packs.len();
     let stored = StoredChunk {
-        sha256: Sha256::of(piece),
+        digest: ChunkDigest::of(piece),
         crc32: crc32fast::hash(piece),
         pack: which as u32,
         offset_bytes: packs[which].len() as u64,

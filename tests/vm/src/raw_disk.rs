@@ -188,6 +188,16 @@ impl RawDisk {
         Ok(digester.finish())
     }
 
+    /// A range of bytes that fits into memory.
+    ///
+    /// # Errors
+    /// The disk cannot be read.
+    pub fn bytes(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
     fn guid(&self, offset_bytes: u64) -> Result<Guid> {
         let mut bytes = [0; 16];
         self.file.read_exact_at(&mut bytes, offset_bytes)?;

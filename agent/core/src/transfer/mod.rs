@@ -313,9 +313,9 @@ impl<'a> Transfer<'a> {
     ) -> Result<Option<Work>, TransferError> {
         let out_of_turn = TransferError::OutOfTurn { chunk: task.chunk, seen };
         match (task.aim, task.content, seen) {
-            (Aim::Fill, Chunk::Stored(stored), Seen::Fetched { sha256 }) => {
-                if sha256 != stored.sha256 {
-                    let lie = task.lie(mirrors, &stored.sha256, &sha256);
+            (Aim::Fill, Chunk::Stored(stored), Seen::Fetched { digest }) => {
+                if digest != stored.digest {
+                    let lie = task.lie(mirrors, &stored.digest, &digest);
                     return self.again(task, lie, mirrors).map(Some);
                 }
                 if let Some(source) = task.source {
@@ -334,8 +334,8 @@ impl<'a> Transfer<'a> {
                     _ => self.wrote(task, written_bytes),
                 }
             }
-            (Aim::Compare, Chunk::Stored(stored), Seen::Sha256(found)) => {
-                if found == stored.sha256 {
+            (Aim::Compare, Chunk::Stored(stored), Seen::Digest(found)) => {
+                if found == stored.digest {
                     self.note(task);
                 }
             }

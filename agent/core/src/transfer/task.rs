@@ -1,7 +1,6 @@
 //! One job of a transfer on its way, and what is said of it.
 
-use repave_image::Chunk;
-use repave_protocol::Sha256;
+use repave_image::{Chunk, ChunkDigest};
 
 use super::TransferError;
 use crate::edges::{Completion, LinkError, Look, Seen, Work};
@@ -41,7 +40,7 @@ impl Task {
         let look = match (self.content, self.aim) {
             (Chunk::Zero, _) => Look::Zero,
             (Chunk::Stored(_), Aim::Audit) => Look::Crc32,
-            (Chunk::Stored(_), _) => Look::Sha256,
+            (Chunk::Stored(_), _) => Look::Digest,
         };
         Work::Read { offset_bytes: self.offset_bytes, length_bytes: self.length_bytes, look }
     }
@@ -53,14 +52,14 @@ impl Task {
         };
         let same = |is_same| if is_same { Outcome::Same } else { Outcome::Other };
         Some(match (*seen, self.content) {
-            (Seen::Fetched { sha256 }, Chunk::Stored(stored)) if sha256 == stored.sha256 => {
+            (Seen::Fetched { digest }, Chunk::Stored(stored)) if digest == stored.digest => {
                 Outcome::Fetched
             }
             (Seen::Fetched { .. }, _) => Outcome::Lied,
             (Seen::Wrote, _) => Outcome::Wrote,
             (Seen::Zeroed { written_bytes }, _) => Outcome::Zeroed(written_bytes),
             (Seen::Flushed, _) => Outcome::Flushed,
-            (Seen::Sha256(found), Chunk::Stored(stored)) => same(found == stored.sha256),
+            (Seen::Digest(found), Chunk::Stored(stored)) => same(found == stored.digest),
             (Seen::Crc32(found), Chunk::Stored(stored)) => same(found == stored.crc32),
             (Seen::Zero(is_zero), Chunk::Zero) => same(is_zero),
             _ => Outcome::Other,
@@ -68,10 +67,15 @@ impl Task {
     }
 
     /// A source served wrong bytes.
-    pub(super) fn lie(&self, mirrors: &Mirrors, wanted: &Sha256, found: &Sha256) -> LinkError {
+    pub(super) fn lie(
+        &self,
+        mirrors: &Mirrors,
+        wanted: &ChunkDigest,
+        found: &ChunkDigest,
+    ) -> LinkError {
         let peer = self.source.and_then(|source| mirrors.url(source));
         let chunk = self.chunk;
-        let reason = format!("served chunk {chunk} with SHA-256 {found} instead of {wanted}");
+        let reason = format!("served chunk {chunk} with BLAKE3 {found} instead of {wanted}");
         LinkError::lie(peer.map_or("", String::as_str), reason)
     }
 

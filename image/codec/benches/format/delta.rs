@@ -2,8 +2,8 @@
 //! agent compares chunk by chunk at their places, and fetches those that differ and the whole index.
 
 use anyhow::Result;
+use repave_image::ChunkDigest;
 use repave_image::{limits, root_bytes_of};
-use repave_protocol::Sha256;
 use serde_json::json;
 use zstd::bulk::Compressor;
 
@@ -58,7 +58,7 @@ fn row(old: Option<&Raw>, new: &Raw, chunk_bytes: u32) -> Result<Row> {
 }
 
 /// The root, and the pages that are stored.
-fn index_bytes(digests: &[Option<Sha256>]) -> u64 {
+fn index_bytes(digests: &[Option<ChunkDigest>]) -> u64 {
     let stored = digests
         .chunks(limits::PAGE_CHUNKS as usize)
         .filter(|page| page.iter().any(Option::is_some))

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use repave_protocol::Sha256;
+use repave_image::ChunkDigest;
 
 /// What `make bench` makes, in the order in which the images replace each other.
 const MADE: [&str; 3] = ["old.raw", "new.raw", "rebuilt.raw"];
@@ -67,10 +67,10 @@ impl Raw {
     }
 
     /// Digest of every chunk; `None` for one of zeroes.
-    pub(crate) fn digests(&self, chunk_bytes: u32) -> Result<Vec<Option<Sha256>>> {
+    pub(crate) fn digests(&self, chunk_bytes: u32) -> Result<Vec<Option<ChunkDigest>>> {
         let mut digests = Vec::new();
         self.each_chunk(chunk_bytes, |_, bytes| {
-            digests.push((!is_zero(&bytes)).then(|| Sha256::of(&bytes)));
+            digests.push((!is_zero(&bytes)).then(|| ChunkDigest::of(&bytes)));
             Ok(())
         })?;
         Ok(digests)

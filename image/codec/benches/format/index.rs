@@ -128,7 +128,7 @@ fn as_json(page: &[Chunk]) -> Vec<u8> {
     let entry = |chunk: &Chunk| match chunk {
         Chunk::Zero => Value::Null,
         Chunk::Stored(chunk) => json!({
-            "sha256": chunk.sha256,
+            "digest": chunk.digest.to_string(),
             "crc32": chunk.crc32,
             "pack": chunk.pack,
             "offset": chunk.offset_bytes,
@@ -140,6 +140,6 @@ fn as_json(page: &[Chunk]) -> Vec<u8> {
 
 fn read_json(page: &[u8]) -> usize {
     let entries: Vec<Value> = serde_json::from_slice(page).unwrap_or_default();
-    let digest = |entry: &Value| entry["sha256"].as_str()?.parse::<Sha256>().ok();
+    let digest = |entry: &Value| entry["digest"].as_str()?.parse::<Sha256>().ok();
     entries.iter().filter_map(digest).count()
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Result;
-use repave_image::{Chunk, Descriptor, StoredChunk};
+use repave_image::{Chunk, ChunkDigest, Descriptor, StoredChunk};
 use repave_protocol::Sha256;
 use serde_json::json;
 use zstd::bulk::Compressor;
@@ -24,13 +24,13 @@ const USUAL_PACK_BYTES: u64 = 64 << 20;
 #[derive(Default)]
 pub(crate) struct Shelf {
     packs: Vec<u64>,
-    places: HashMap<Sha256, StoredChunk>,
+    places: HashMap<ChunkDigest, StoredChunk>,
     /// The chunks of each image.
     images: Vec<Vec<Chunk>>,
 }
 
 /// A chunk that is not zero: its digest, its CRC-32 and the length of its frame.
-type Frame = (Sha256, u32, u32);
+type Frame = (ChunkDigest, u32, u32);
 
 /// Returns the shelf with packs of the usual size.
 pub(crate) fn measure(images: &[Raw], report: &mut Report) -> Result<Shelf> {
@@ -53,7 +53,7 @@ pub(crate) fn measure(images: &[Raw], report: &mut Report) -> Result<Shelf> {
     Ok(usual)
 }
 
-fn frames(image: &Raw, known: &mut HashMap<Sha256, Frame>) -> Result<Vec<Option<Frame>>> {
+fn frames(image: &Raw, known: &mut HashMap<ChunkDigest, Frame>) -> Result<Vec<Option<Frame>>> {
     let mut compressor = Compressor::new(USUAL_LEVEL)?;
     let mut frames = Vec::new();
     image.each_chunk(USUAL_CHUNK_BYTES, |_, bytes| {
@@ -61,15 +61,15 @@ fn frames(image: &Raw, known: &mut HashMap<Sha256, Frame>) -> Result<Vec<Option<
             frames.push(None);
             return Ok(());
         }
-        let sha256 = Sha256::of(&bytes);
-        let frame = match known.get(&sha256) {
+        let digest = ChunkDigest::of(&bytes);
+        let frame = match known.get(&digest) {
             Some(frame) => *frame,
             None => {
                 let stored_bytes = compressor.compress(&bytes)?.len() as u32;
-                (sha256, crc32fast::hash(&bytes), stored_bytes)
+                (digest, crc32fast::hash(&bytes), stored_bytes)
             }
         };
-        known.insert(sha256, frame);
+        known.insert(digest, frame);
         frames.push(Some(frame));
         Ok(())
     })?;
@@ -92,23 +92,23 @@ impl Shelf {
         let mut is_open = false;
         let mut chunks = Vec::with_capacity(frames.len());
         for frame in frames {
-            let Some((sha256, crc32, stored_bytes)) = *frame else {
+            let Some((digest, crc32, stored_bytes)) = *frame else {
                 chunks.push(Chunk::Zero);
                 continue;
             };
-            if !self.places.contains_key(&sha256) {
+            if !self.places.contains_key(&digest) {
                 if !is_open {
                     self.packs.push(0);
                 }
                 let pack = self.packs.len() as u32 - 1;
                 let size_bytes = &mut self.packs[pack as usize];
                 let offset_bytes = *size_bytes;
-                let place = StoredChunk { sha256, crc32, pack, offset_bytes, stored_bytes };
+                let place = StoredChunk { digest, crc32, pack, offset_bytes, stored_bytes };
                 *size_bytes += u64::from(stored_bytes);
                 is_open = *size_bytes < pack_bytes;
-                self.places.insert(sha256, place);
+                self.places.insert(digest, place);
             }
-            chunks.push(Chunk::Stored(self.places[&sha256]));
+            chunks.push(Chunk::Stored(self.places[&digest]));
         }
         self.images.push(chunks);
     }

@@ -8,7 +8,7 @@ use repave_core::edges::{
     Completion, Crew, DeviceError, Job, LinkError, Seen, Slot, Work, WorkError, Workers,
 };
 use repave_core::event::{Call, Event, Outcome};
-use repave_protocol::Sha256;
+use repave_image::ChunkDigest;
 
 use super::script::{Fate, Script};
 use crate::crew::Gang;
@@ -85,8 +85,8 @@ impl ScriptedGang {
             (Outcome::Device(reason), Work::Flush) => device("flush", 0, 0, reason),
             (Outcome::Lied, Work::Fetch { .. }) => {
                 self.gang.forget(slot);
-                let sha256 = Sha256::of(b"other bytes");
-                return Completion { slot, outcome: Ok(Seen::Fetched { sha256 }) };
+                let digest = ChunkDigest::of(b"other bytes");
+                return Completion { slot, outcome: Ok(Seen::Fetched { digest }) };
             }
             (Outcome::Same | Outcome::Other, Work::Read { offset_bytes, length_bytes, .. }) => {
                 self.find(chunk, (*offset_bytes, *length_bytes), *outcome == Outcome::Same);

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context, Result};
 use repave_controller_stub::Event;
-use repave_image::Chunk;
+use repave_image::{Chunk, ChunkDigest};
 use repave_image_codec::{Images, Library, StoredImage};
 use repave_protocol::Sha256;
 use serde::{Deserialize, Serialize};
@@ -52,17 +52,18 @@ pub fn compare(
             let partition = places[place.partition].as_ref();
             let start = partition.context("a partition of the image is not there")?.start
                 + place.offset_bytes;
-            let there = before.digest(start..start + u64::from(place.len_bytes))? == chunk.sha256;
-            all.insert(chunk.sha256);
+            let found = before.bytes(start..start + u64::from(place.len_bytes))?;
+            let there = ChunkDigest::of(&found) == chunk.digest;
+            all.insert(chunk.digest);
             if !there || place.offset_bytes == 0 {
-                missing.insert(chunk.sha256);
+                missing.insert(chunk.digest);
             }
             let pack = &image.oci.packs[chunk.pack as usize];
             let is_it = |(blob, bytes): &(Sha256, RangeInclusive<u64>)| {
                 *blob == pack.sha256 && bytes.contains(&chunk.offset_bytes)
             };
             if asked.iter().any(is_it) {
-                fetched.insert(chunk.sha256);
+                fetched.insert(chunk.digest);
             }
         }
     }
