@@ -55,10 +55,11 @@ impl Report {
         println!("\n{}", line("inflate + hash, all cores", &self.inflate_and_hash));
         println!("CPU of zstd -d {:.2} s, of hashing {:.2} s", self.zstd_cpu_s, self.hash_cpu_s);
         for Bar { name, found, most, is_met } in self.bars() {
-            println!(
-                "{} {name}: {found:.3}, at most {most:.3}",
-                if is_met { "met   " } else { "MISSED" }
-            );
+            let verdict = match is_met {
+                true => "met".into(),
+                false => format!("MISSED by {:.0} %", (found / most - 1.0) * 100.0),
+            };
+            println!("{name}: {found:.3}, at most {most:.3}: {verdict}");
         }
     }
 
