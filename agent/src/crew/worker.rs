@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::io::{IoSlice, IoSliceMut};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -18,10 +17,11 @@ use repave_image::ChunkDigest;
 use repave_sys::AlignedBuffer;
 use zstd::bulk::Decompressor;
 
-use crate::direct_file::{ALIGNMENT_BYTES, DirectFile};
+use crate::direct_file::DirectFile;
 use crate::http::{Http, blob_url};
 
 use super::queue::{Queue, Taken};
+use super::zeroes::{is_zero, zero};
 
 /// What the threads of one crew have in common.
 pub(super) struct Shared {
@@ -358,65 +358,6 @@ fn write_first_block_last(
         file.flush()?;
     }
     file.write(offset_bytes, first)
-}
-
-/// Makes the range zero, and says how many bytes of it were written. Reading first spares the medium
-/// writes that change nothing, and a discard would not promise zeroes. A range may be longer than
-/// the buffer: it is looked at piece by piece, and what has to be written together is one command.
-fn zero(
-    file: &DirectFile,
-    offset_bytes: u64,
-    length_bytes: usize,
-    buffer: &mut [u8],
-    look_first: bool,
-) -> Result<u32, DeviceError> {
-    let mut written_bytes = 0;
-    let mut dirty = 0..0;
-    for at in (0..length_bytes).step_by(buffer.len()) {
-        let next = length_bytes.min(at + buffer.len());
-        let piece = &mut buffer[..next - at];
-        if look_first && is_zero_on(file, offset_bytes + at as u64, piece) {
-            written_bytes += write_zeroes(file, offset_bytes, dirty, buffer)?;
-            dirty = next..next;
-        } else {
-            dirty.end = next;
-        }
-    }
-    Ok(written_bytes + write_zeroes(file, offset_bytes, dirty, buffer)?)
-}
-
-/// Whether a piece of the disk reads as zero. The first block says mostly enough. What cannot be
-/// read is not zero: a disk may mend a bad block when it is written.
-fn is_zero_on(file: &DirectFile, offset_bytes: u64, piece: &mut [u8]) -> bool {
-    let probe_bytes = piece.len().min(ALIGNMENT_BYTES);
-    let reads_zero = |part: &mut [u8]| file.read(offset_bytes, part).is_ok() && is_zero(part);
-    reads_zero(&mut piece[..probe_bytes]) && reads_zero(piece)
-}
-
-/// Writes zeroes to a part of what begins at `offset_bytes`, by the device's own command or else
-/// from the buffer; says how many.
-fn write_zeroes(
-    file: &DirectFile,
-    offset_bytes: u64,
-    part: Range<usize>,
-    buffer: &mut [u8],
-) -> Result<u32, DeviceError> {
-    let written_bytes = part.len() as u32;
-    if part.is_empty() || file.zero_out(offset_bytes + part.start as u64, part.len()) {
-        return Ok(written_bytes);
-    }
-    buffer.fill(0);
-    for at in part.clone().step_by(buffer.len()) {
-        let piece_bytes = buffer.len().min(part.end - at);
-        file.write(offset_bytes + at as u64, &buffer[..piece_bytes])?;
-    }
-    Ok(written_bytes)
-}
-
-/// In blocks, since comparing memory is fast even in a binary that was built to be small.
-fn is_zero(bytes: &[u8]) -> bool {
-    const ZEROES: [u8; 4096] = [0; 4096];
-    bytes.chunks(ZEROES.len()).all(|block| block == &ZEROES[..block.len()])
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
