@@ -1,3 +1,5 @@
+//! What each job does to bytes on a file, and what comes of one that fails.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
