@@ -21,6 +21,8 @@ pub mod home;
 pub mod image;
 pub mod journal;
 pub mod mirrors;
+#[cfg(test)]
+mod misread;
 pub mod plan;
 pub mod report;
 pub mod resident;

@@ -62,12 +62,11 @@ pub(super) fn newest<T: DeserializeOwned>(
     disk.read(offset_bytes, &mut bytes)?;
     let (mut newest, mut is_clear) = look(&bytes);
     for _ in 1..READS_MOST {
-        if is_clear || disk.read(offset_bytes, &mut bytes).is_err() {
-            break;
+        if !is_clear && disk.read(offset_bytes, &mut bytes).is_ok() {
+            let (found, is_clear_now) = look(&bytes);
+            newest = newer(newest, found);
+            is_clear = is_clear_now;
         }
-        let (found, is_clear_now) = look(&bytes);
-        newest = newer(newest, found);
-        is_clear = is_clear_now;
     }
     Ok(newest)
 }
@@ -98,42 +97,7 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Two slots; each read in turn has a byte at one of these places altered.
-    #[derive(Default)]
-    struct Misread {
-        facts: repave_protocol::Disk,
-        bytes: Vec<u8>,
-        altered: Vec<usize>,
-        reads: usize,
-    }
-
-    impl Disk for Misread {
-        fn facts(&self) -> &repave_protocol::Disk {
-            &self.facts
-        }
-
-        fn read(&mut self, _: u64, into: &mut [u8]) -> Result<(), DeviceError> {
-            into.copy_from_slice(&self.bytes);
-            if let Some(at) = self.altered.get(self.reads) {
-                into[*at] ^= 1;
-            }
-            self.reads += 1;
-            Ok(())
-        }
-
-        fn write(&mut self, _: u64, _: &[u8]) -> Result<(), DeviceError> {
-            unreachable!("slots are only read")
-        }
-
-        fn flush(&mut self) -> Result<(), DeviceError> {
-            unreachable!("slots are only read")
-        }
-
-        fn reread_partitions(&mut self) -> Result<(), DeviceError> {
-            unreachable!("slots are only read")
-        }
-    }
+    use crate::misread::{Misread, Read};
 
     /// Seed 203632: a bit of the newest slot was read wrong once, and a wipe that was done was done
     /// again.
@@ -146,20 +110,20 @@ mod tests {
         };
         let whole = |sequence| slot(frame(sequence, b"1").unwrap());
         let torn = slot(frame(3, b"1").unwrap()[..20].to_vec());
-        let check = |slots: [&Vec<u8>; 2], altered: &[usize], (sequence, reads)| {
-            let bytes = slots.map(Vec::as_slice).concat();
-            let mut disk = Misread { bytes, altered: altered.into(), ..Misread::default() };
+        let check = |slots: [&Vec<u8>; 2], faults: &[Read], (sequence, reads)| {
+            let mut disk = Misread::new(slots.map(Vec::as_slice).concat(), faults);
             let found: Option<(u64, u8)> = newest(&mut disk, 0).unwrap();
             assert_eq!((found.map(|found| found.0), disk.reads), (sequence, reads));
         };
         let (older, newer, blank) = (whole(1), whole(2), slot(Vec::new()));
-        let in_newer = SLOT_BYTES as usize + 8;
+        let (in_older, in_newer) = (Read::Altered(8), Read::Altered(SLOT_BYTES as usize + 8));
         check([&older, &newer], &[], (Some(2), 1));
         check([&older, &newer], &[in_newer], (Some(2), 2));
-        check([&older, &newer], &[in_newer, 8], (Some(2), 3));
+        check([&older, &newer], &[in_newer, in_older], (Some(2), 3));
         check([&blank, &newer], &[], (Some(2), 1));
         check([&blank, &newer], &[in_newer], (Some(2), 2));
-        check([&blank, &blank], &[9], (None, 2));
+        check([&blank, &blank], &[in_older], (None, 2));
+        check([&older, &newer], &[in_newer, Read::Fails], (Some(2), 3));
         check([&torn, &newer], &[], (Some(2), READS_MOST));
     }
 
