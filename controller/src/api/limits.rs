@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(super) const POLICY_BYTES: usize = 256 * 1024;
 /// Bytes of any other body: a few fields, or a trust document.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
+/// Bytes that are thrown away of a body that nobody wants: as long as the longest that anybody may.
+pub(super) const REST_BYTES: usize = repave_protocol::limits::ENVELOPE_BYTES;
+/// How long that may take.
+pub(super) const REST: Duration = Duration::from_secs(10);
 /// Entries of a page, when nobody says how many.
 pub(super) const PAGE: usize = 100;
 /// Most entries of a page.

@@ -22,13 +22,14 @@ mod servers;
 mod status;
 mod stream;
 mod trust;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post, put};
 use repave_protocol::limits::ENVELOPE_BYTES;
 use tokio::sync::{Semaphore, watch};
@@ -111,6 +112,7 @@ pub fn router(app: App, shelf: &Shelf) -> Router {
         .with_state(app)
         .merge(blobs::routes(shelf))
         .layer(map_response(problem::dress))
+        .layer(from_fn(unread::drain))
 }
 
 /// What operators use; who may use what is said in [`auth`].

@@ -19,7 +19,7 @@ use ureq::http::{HeaderMap, Request};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long anything may take before a test gives up on it; nothing waits this long that works.
-const GUARD: Duration = Duration::from_secs(60);
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
 /// The pool's root key.
 fn root() -> SigningKey {

@@ -16,3 +16,4 @@ mod python;
 mod repeats;
 mod servers;
 mod stream;
+mod unread;
