@@ -1,8 +1,7 @@
 //! The audit: what was written is read back past the cache and compared. What was compared before the
-//! writing, by SHA-256 and past the cache too, counts as read, and so does what was read back behind the
-//! writing; of that, some is read once more. Then the heads that were held back are written and read
-//! back too, all but the boot partition's, which would make the target bootable before its settings are
-//! in place.
+//! writing, by its digest and past the cache too, counts as read, and so does what was read back behind the
+//! writing; of that, some is read once more. Then the heads that were held back are written and read back
+//! too, all but the boot partition's, which would make the target bootable before its settings are in place.
 
 use repave_protocol::Stage;
 
