@@ -12,7 +12,8 @@ tree=$work/tree
 mkdir -p "$work"
 rm -rf "$tree"
 mkdir "$tree"
-git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -p -t "$tree"
+# Times of now: cargo would take what a run that was ended has built of a mutant for newer.
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$tree"
 
 build() (
     cd "$tree"
