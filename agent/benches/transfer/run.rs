@@ -118,8 +118,9 @@ fn with_udev(command: &str) -> String {
     format!(
         "[ -S {CONTROL} ] && exec {command}
         exec unshare --mount --propagation private bash -c '
-            mount -t tmpfs none /run && mkdir /run/udev && {{ /lib/systemd/systemd-udevd & }}
-            until [ -S {CONTROL} ]; do sleep 0.01; done
+            mount -t tmpfs none /run && mkdir /run/udev || exit
+            /lib/systemd/systemd-udevd &
+            until [ -S {CONTROL} ]; do kill -0 $! || exit; sleep 0.01; done
             {command}; done=$?
             kill -KILL $!; exit $done'"
     )
