@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use repave_protocol::to_hex;
+
 /// BLAKE3, 256 bits, of a chunk's plain bytes. Comparison is by bytes; it is no secret.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkDigest([u8; ChunkDigest::BYTES]);
@@ -29,7 +31,7 @@ impl ChunkDigest {
 
 impl fmt::Display for ChunkDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&to_hex(&self.0))
     }
 }
 

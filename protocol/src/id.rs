@@ -39,7 +39,8 @@ fn shortened(text: &str) -> String {
     text.chars().take(limits::NAME_BYTES).collect()
 }
 
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
+/// Bytes as lower-case hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -28,7 +28,7 @@ pub use directive::{
     BootMethod, Directive, DirectiveExpected, DiskSelector, ImageReference, Order, Purpose, Recency,
 };
 pub use envelope::{Envelope, seal, seal_by};
-pub use id::{BadId, Generation, Guid, Nonce, PoolId, ServerId};
+pub use id::{BadId, Generation, Guid, Nonce, PoolId, ServerId, to_hex};
 pub use image_signature::{ImageSignature, ImageSignatureExpected};
 pub use inventory::{Disk, Dmi, Firmware, Inventory, Nic, Partition, PartitionTable};
 pub use log::LogTail;

@@ -8,7 +8,7 @@ mod parse;
 
 use std::fmt::{self, Write};
 
-use repave_protocol::{Generation, Guid, Order, Purpose, Settings, Sha256, Standing};
+use repave_protocol::{Generation, Guid, Order, Purpose, Settings, Sha256, Standing, to_hex};
 use serde::Serialize;
 
 use crate::edges::{Completion, LinkErrorKind, WorkError};
@@ -249,13 +249,13 @@ impl fmt::Display for Event {
             Self::Up(Some(up)) => write!(f, "up {} {}", up.generation, up.departure),
             Self::Drew(bytes) => {
                 f.write_str("drew ")?;
-                hex(f, bytes)
+                f.write_str(&to_hex(bytes))
             }
             Self::Names(names) => write!(f, "variables {names}"),
             Self::Found(name, None) => write!(f, "found {name} none"),
             Self::Found(name, Some(value)) => {
                 write!(f, "found {name} ")?;
-                hex(f, value)
+                f.write_str(&to_hex(value))
             }
             Self::Call(call, None) => call.fmt(f),
             Self::Call(call, Some(reason)) => {
@@ -326,7 +326,7 @@ impl fmt::Display for Call {
             Self::Get { name } => write!(f, "firmware get {name}"),
             Self::Set { name, value } => {
                 write!(f, "firmware set {name} ")?;
-                hex(f, value)
+                f.write_str(&to_hex(value))
             }
             Self::Delete { name } => write!(f, "firmware delete {name}"),
             Self::Configure => f.write_str("settings write"),
@@ -349,10 +349,6 @@ fn json(f: &mut fmt::Formatter<'_>, value: &impl Serialize) -> fmt::Result {
 fn text(f: &mut fmt::Formatter<'_>, head: &str, words: &str) -> fmt::Result {
     f.write_str(head)?;
     words.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
-}
-
-fn hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 /// `12s3z`: twelve that are stored, three that are zero.

@@ -121,9 +121,8 @@ impl RawDisk {
     /// # Errors
     /// The disk cannot be read.
     pub fn header(&self, copy: TableCopy) -> Result<Vec<u8>> {
-        let mut block = vec![0; self.block_bytes as usize];
-        self.file.read_exact_at(&mut block, self.header_at(copy))?;
-        Ok(block)
+        let at = self.header_at(copy);
+        self.bytes(at..at + self.block_bytes)
     }
 
     /// Puts such a block where it belongs.

@@ -2,8 +2,7 @@
 //! agent compares chunk by chunk at their places, and fetches those that differ and the whole index.
 
 use anyhow::Result;
-use repave_image::ChunkDigest;
-use repave_image::{limits, root_bytes_of};
+use repave_image::{ChunkDigest, limits, root_bytes_of};
 use serde_json::json;
 use zstd::bulk::Compressor;
 
