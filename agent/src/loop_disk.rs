@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use repave_core::edges::Volume;
 use repave_protocol::Guid;
@@ -17,17 +18,25 @@ const DISK_BYTES: u64 = 32 * 1024 * 1024;
 const OFFSET_BYTES: u64 = 1024 * 1024;
 const SIZE_BYTES: u64 = 24 * 1024 * 1024;
 
+/// Of the tests of this process one at a time mounts or begins a child: the child has a copy of every
+/// descriptor until it executes its program, and a mount that lives in one would outlast its end.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The disk `vda` with an ext4 file system in `vda1`.
 pub(crate) struct LoopDisk {
     directory: tempfile::TempDir,
     loops: Vec<PathBuf>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl LoopDisk {
     /// Makes it, with the files below `content` in its file system.
     pub(crate) fn new(content: &Path) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut disk = Self { directory, loops: Vec::new() };
+        let mut disk = Self { directory, loops: Vec::new(), _alone: alone() };
         let image = disk.path("image");
         fs::File::create(&image).unwrap().set_len(DISK_BYTES).unwrap();
         for (name, offset_bytes, size_bytes) in

@@ -119,10 +119,11 @@ mod tests {
     use repave_core::edges::{KexecImage, Power};
 
     use super::KernelPower;
-    use crate::loop_disk::LoopDisk;
+    use crate::loop_disk::{LoopDisk, alone};
 
     #[test]
     fn an_archive_without_files_is_one_that_cpio_reads() {
+        let _alone = alone();
         let mut cpio = Command::new("cpio")
             .args(["--list", "--quiet"])
             .stdin(Stdio::piped())
